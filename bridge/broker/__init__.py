@@ -1,0 +1,1 @@
+"""The MQTT broker: listeners, connections, sessions, subscriptions, retained messages, hooks."""

@@ -1,0 +1,1 @@
+"""From a stored event to an answered HTTP request: lanes, connections, retries."""

@@ -1,0 +1,1 @@
+"""Events, who wants them, and how they look on the wire."""

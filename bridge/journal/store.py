@@ -1,0 +1,118 @@
+"""The interface of a durable store, the same for SQLite, memory, and later PostgreSQL and JetStream.
+
+The seam carries whole batches one way and a durable watermark back. A batch that `commit` returned for is
+readable and survives the end of the process; it survives a power cut once `durable` has reached its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from bridge.events.event import Event
+from bridge.journal.batch import Batch, Retry
+
+
+class StoreError(Exception):
+    """The store cannot be opened, read or written; the text names the file and the cause in one line."""
+
+
+class LaneState(msgspec.Struct):
+    """A lane as the store knows it. `position` and `holes` are those of `Cursor`."""
+
+    id: int
+    name: str
+    position: int
+    holes: list[int]
+    retries: int = 0
+    dead: int = 0
+
+
+class Backlog(msgspec.Struct):
+    """What a lane has still to do from a position on: events and their approximate bytes."""
+
+    events: int
+    bytes: int
+
+
+class DeadLetter(msgspec.Struct):
+    """An event that had its last attempt. `at` is Unix ms."""
+
+    lane: int
+    seq: int
+    attempt: int
+    at: int
+    error: str
+
+
+class Store(Protocol):
+    """An append-only log of batches, a cursor per lane, retry rows, and a key-value part for state."""
+
+    id: str
+    """The store's own id, 12 lower-case hex digits, made once at its creation."""
+    next_batch: int
+    """The number the next batch takes. At every opening it leaps by 2^20, so that a sequence number that
+    went out before a power cut (delivered, not yet synced) is never given to another event."""
+    durable: int
+    """The highest batch number that is safe from a power cut."""
+    on_durable: Callable[[int], None] | None
+    """Called in the loop's thread when `durable` has grown."""
+
+    def commit(self, batches: Sequence[Batch]) -> None:
+        """Write the events and changes of the batches in one transaction, without a sync.
+
+        Raises StoreError where nothing was written (disk full, file gone): the batches may be offered again.
+        """
+
+    def sync(self) -> None:
+        """Ask for all that was committed to become durable; `on_durable` follows, at once or later."""
+
+    def lane(self, name: str) -> LaneState:
+        """The lane of that name, made at the log's tail if new (durable with the next sync)."""
+
+    def lanes(self) -> list[LaneState]:
+        """All lanes, those of endpoints that are configured no more included."""
+
+    def drop_lane(self, lane: int) -> None:
+        """Forget a lane with its retries and dead letters."""
+
+    def read(self, lane: int, position: int, max_bytes: int) -> tuple[list[tuple[int, Event]], int]:
+        """The lane's events from `position` on (sequence, event), ascending, and where to read on.
+
+        Reads whole batches until `max_bytes` is passed (at least one batch that has something for the lane), and
+        skips those that have nothing for it without decoding them. An empty list with an unchanged or later
+        position at the log's head means caught up.
+        """
+
+    def fetch(self, seqs: Sequence[int]) -> dict[int, Event]:
+        """The events of these sequences, from the log or pinned; those that are gone are left out."""
+
+    def retries(self, lane: int) -> list[Retry]:
+        """The lane's retry rows in order of their sequence."""
+
+    def dead(self, lane: int) -> list[DeadLetter]:
+        """The lane's dead letters in order of their sequence."""
+
+    def backlog(self, lane: int, position: int) -> Backlog:
+        """What the log holds for a lane from a position on, without decoding events."""
+
+    def seek_bytes(self, lane: int, position: int, drop_bytes: int) -> tuple[int, Backlog]:
+        """The position that lies at least `drop_bytes` of the lane's events further on (whole batches), and
+        what lies between."""
+
+    def seek_age(self, lane: int, position: int, before: int) -> tuple[int, Backlog]:
+        """The position of the first batch opened at or after `before` (Unix ms), and what lies between."""
+
+    def load(self, space: str) -> Iterator[tuple[str, bytes]]:
+        """The state rows of a space, by key."""
+
+    def trim(self, before: int, limit: int = 256) -> int:
+        """Delete up to `limit` batches numbered below `before`; how many went. Pinned events stay."""
+
+    def size(self) -> int:
+        """Bytes on disk (or in memory)."""
+
+    def close(self) -> None:
+        """Commit, sync, unlock."""

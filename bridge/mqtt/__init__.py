@@ -1,0 +1,1 @@
+"""The MQTT protocol without I/O: packets, codec, properties, topics, reason codes."""
