@@ -74,14 +74,14 @@ Change = Put | Cursor | Retry | Settle | Dead
 class Writer(Protocol):
     """Something that acknowledgements are written to: a connection."""
 
-    def write_acks(self, data: bytes | bytearray) -> None:
+    def write_acks(self, data: bytearray) -> None:
         """Send acknowledgements whose batch is durable."""
 
 
 class Batch:
     """An open or committed batch. `size` is the events' approximate size in bytes."""
 
-    __slots__ = ("acks", "after", "at", "changes", "events", "number", "size")
+    __slots__ = ("acks", "after", "at", "changes", "events", "number", "size", "stored")
 
     def __init__(self, number: int, at: int) -> None:
         self.number = number
@@ -89,5 +89,6 @@ class Batch:
         self.events: list[Event] = []
         self.changes: list[Change] = []
         self.size = 0
+        self.stored = False  # whether its commit wrote anything, so that its release needs a sync
         self.acks: dict[Writer, bytearray] = {}
         self.after: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []  # run once durable, in order

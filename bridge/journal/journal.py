@@ -1,0 +1,250 @@
+"""The turn: what arrived in one turn of the loop is committed once, synced once, then acknowledged.
+
+1. `append`, `put`, `change`, `ack` and `after` join the open batch; the first of them books the turn's end.
+2. At the end of the turn the batch is committed; where an acknowledgement waits for it, it is synced.
+3. When it is durable its acknowledgements are written and its `after` calls run, always in batch order.
+4. The lanes see a batch as soon as it is committed.
+
+A turn that brought nothing to acknowledge is synced at the latest `LAZY_SYNC_S` later; progress of lanes alone
+is committed at the latest `LAZY_COMMIT_S` later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bridge.events.event import Event
+from bridge.journal.batch import INDEX_BITS, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Batch, Change, Put, Writer
+from bridge.journal.store import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+LAZY_COMMIT_S = 0.04
+LAZY_SYNC_S = 0.1
+RETRY_COMMIT_S = 0.5
+TRIM_EVERY_BATCHES = 32
+TRIM_EVERY_S = 0.5
+
+
+def _no_cursors() -> Iterable[Change]:
+    return ()
+
+
+def _no_low() -> int | None:
+    return None
+
+
+class Journal:
+    """The open batch and its way to the store. All methods run in the loop's thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self.cursors: Callable[[], Iterable[Change]] = _no_cursors  # progress of lanes, asked at each commit
+        self.low: Callable[[], int | None] = _no_low  # lowest batch that a lane still needs; None: nothing
+        self.on_commit: list[Callable[[Batch], None]] = []
+        self.on_stall: list[Callable[[bool], None]] = []  # True: the store refuses; False: it works again
+        self.on_fatal: Callable[[StoreError], None] | None = None
+        self.full: set[int] = set()  # lanes that turn new publishes away (`on_full = refuse`)
+        self.stalled = False
+        self._loop = loop
+        self._clock = clock
+        self._open = Batch(store.next_batch, int(clock() * 1000))
+        self._closed: list[Batch] = []  # full batches of this turn, and those the store refused
+        self._waiting: deque[Batch] = deque()  # committed, not yet durable, with something to release
+        self._booked = False
+        self._lazy: asyncio.TimerHandle | None = None
+        self._sync_timer: asyncio.TimerHandle | None = None
+        self._trim_timer: asyncio.TimerHandle | None = None
+        self._untrimmed = 0
+        store.on_durable = self._durable
+
+    # -- joining the open batch ------------------------------------------------------------------------
+
+    def append(self, event: Event) -> int:
+        """Add an event; returns its sequence. The caller has set `event.targets`."""
+        batch = self._open
+        events = batch.events
+        index = len(events)
+        if index == MAX_BATCH_EVENTS or batch.size > MAX_BATCH_BYTES:
+            batch = self._rotate()
+            events = batch.events
+            index = 0
+        events.append(event)
+        batch.size += len(event.payload) + len(event.topic) + 96
+        if not self._booked:
+            self._book()
+        return batch.number << INDEX_BITS | index
+
+    def put(self, space: str, key: str, value: bytes | None) -> None:
+        """Set (or with None delete) a row of state in the same commit as this turn's events."""
+        self._open.changes.append(Put(space, key, value))
+        if not self._booked:
+            self._book()
+
+    def change(self, change: Change) -> None:
+        """Add a lane's change; it is committed with the next batch, at the latest `LAZY_COMMIT_S` later."""
+        self._open.changes.append(change)
+        self.touch()
+
+    def touch(self) -> None:
+        """A lane has progress to tell: see to a commit soon."""
+        if not self._booked and self._lazy is None:
+            self._lazy = self._loop.call_later(LAZY_COMMIT_S, self._end_turn)
+
+    def ack(self, writer: Writer, data: bytes) -> None:
+        """Write `data` to `writer` once everything that joined the batch so far is durable."""
+        acks = self._open.acks
+        waiting = acks.get(writer)
+        if waiting is None:
+            acks[writer] = bytearray(data)
+            if not self._booked:
+                self._book()
+        else:
+            waiting += data
+
+    def after(self, call: Callable[..., Any], *args: Any) -> None:
+        """Call once the batch is durable and its acknowledgements are written; calls keep their order."""
+        self._open.after.append((call, args))
+        if not self._booked:
+            self._book()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a committed batch still waits for its sync."""
+        return bool(self._waiting)
+
+    # -- the end of the turn ---------------------------------------------------------------------------
+
+    def _book(self) -> None:
+        self._booked = True
+        self._loop.call_soon(self._end_turn)
+
+    def _rotate(self) -> Batch:
+        full = self._open
+        self._closed.append(full)
+        self._open = Batch(full.number + 1, full.at)
+        return self._open
+
+    def _end_turn(self) -> None:
+        self._booked = False
+        if self._lazy is not None:
+            self._lazy.cancel()
+            self._lazy = None
+        if self.stalled:
+            return  # the retry timer offers everything again
+        self._commit()
+
+    def _commit(self) -> None:
+        batch = self._open
+        batch.changes.extend(self.cursors())
+        if self._closed:
+            batches = [*self._closed, batch]
+            stored = True
+        else:
+            batches = [batch]
+            stored = bool(batch.events or batch.changes)
+        if stored:
+            try:
+                self.store.commit(batches)
+            except StoreError as error:
+                self._refused(error)
+                return
+        self._closed = []
+        self._open = Batch(batch.number + 1, int(self._clock() * 1000))
+        self._release(batches, stored=stored)
+        if stored:
+            for committed in batches:
+                if committed.events:
+                    for call in self.on_commit:
+                        call(committed)
+            self._untrimmed += len(batches)
+            if self._untrimmed >= TRIM_EVERY_BATCHES:
+                self._trim()
+            elif self._trim_timer is None:
+                self._trim_timer = self._loop.call_later(TRIM_EVERY_S, self._trim)
+
+    def _release(self, batches: list[Batch], *, stored: bool) -> None:
+        promised = False
+        for batch in batches:
+            batch.stored = stored
+            if batch.acks or batch.after:
+                promised = True
+                self._waiting.append(batch)
+        if not promised:
+            if stored and self._sync_timer is None:
+                self._sync_timer = self._loop.call_later(LAZY_SYNC_S, self._sync)
+        elif stored:
+            self._sync()
+        else:
+            self._durable(self.store.durable)
+
+    def _sync(self) -> None:
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+            self._sync_timer = None
+        self.store.sync()
+
+    def _durable(self, durable: int) -> None:
+        """Release, in order, what is safe: batches up to the watermark, and those that stored nothing."""
+        waiting = self._waiting
+        while waiting:
+            batch = waiting[0]
+            if batch.stored and batch.number > durable:
+                return
+            waiting.popleft()
+            for writer, data in batch.acks.items():
+                writer.write_acks(data)
+            for call, args in batch.after:
+                call(*args)
+
+    def _refused(self, error: StoreError) -> None:
+        """Nothing was written: hold what is there, let publishers wait, and offer it again."""
+        self._closed.append(self._open)
+        self._open = Batch(self._open.number + 1, int(self._clock() * 1000))
+        if not self.stalled:
+            self.stalled = True
+            log.error("the store refuses to write, publishers wait: %s", error)
+            for call in self.on_stall:
+                call(True)
+        self._loop.call_later(RETRY_COMMIT_S, self._offer_again)
+
+    def _offer_again(self) -> None:
+        self._commit()
+        if not self._closed:
+            self.stalled = False
+            log.warning("the store writes again")
+            for call in self.on_stall:
+                call(False)
+
+    def _trim(self) -> None:
+        if self._trim_timer is not None:
+            self._trim_timer.cancel()
+            self._trim_timer = None
+        self._untrimmed = 0
+        low = self.low()
+        self.store.trim(self._open.number if low is None else low, 4 * TRIM_EVERY_BATCHES)
+
+    def flush(self) -> None:
+        """Commit and sync now what is open; for start-up and shutdown."""
+        self._commit()
+        self._sync()
+
+    def close(self) -> None:
+        """Commit what is open, stop the timers and close the store."""
+        for timer in (self._lazy, self._sync_timer, self._trim_timer):
+            if timer is not None:
+                timer.cancel()
+        if not self.stalled:
+            self.flush()
+        self.store.close()
