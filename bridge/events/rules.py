@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bridge.events.event import EventType
+from bridge.events.event import MESSAGE_EVENTS, EventType
 from bridge.mqtt.topics import TopicTree
 
 CACHE_TOPICS = 8192
@@ -14,18 +14,23 @@ CACHE_TOPICS = 8192
 class Rules:
     """Maps an event's type and topic to the lanes that want it, as an ascending tuple without repeats.
 
-    A rule is (lane id, type, topic filter or None). None means every topic but those that begin with `$`
-    ([MQTT-4.7.2-1]), the same as `#`; an event without a topic matches whatever its rule's filter is.
+    A rule is (lane id, type, topic filter or None). For messages None means every topic but those that begin
+    with `$` ([MQTT-4.7.2-1]), the same as `#`; for subscriptions it means every one; an event without a topic
+    matches whatever its rule's filter is.
     """
 
     def __init__(self, rules: Iterable[tuple[int, EventType, str | None]] = ()) -> None:
         self._trees: dict[int, TopicTree[int]] = {}
+        self._always: dict[int, set[int]] = {}
         self._all: dict[int, tuple[int, ...]] = {}
         self._caches: dict[int, dict[str, tuple[int, ...]]] = {}
         lanes: dict[int, set[int]] = {}
         for lane, kind, topic in rules:
-            tree = self._trees.setdefault(int(kind), TopicTree())
-            tree.add("#" if topic is None else topic, lane, lane)
+            if topic is None and kind not in MESSAGE_EVENTS:
+                self._always.setdefault(int(kind), set()).add(lane)
+            else:
+                tree = self._trees.setdefault(int(kind), TopicTree())
+                tree.add("#" if topic is None else topic, lane, lane)
             lanes.setdefault(int(kind), set()).add(lane)
             self._caches.setdefault(int(kind), {})
         for number, wanted in lanes.items():
@@ -51,7 +56,8 @@ class Rules:
         found = cache.get(topic)
         if found is None:
             tree = self._trees.get(kind)
-            found = tuple(sorted(set(tree.match(topic)))) if tree is not None else ()
+            matched = set(tree.match(topic)) if tree is not None else set()
+            found = tuple(sorted(matched | self._always.get(kind, set())))
             if len(cache) >= CACHE_TOPICS:
                 cache.clear()
             cache[topic] = found

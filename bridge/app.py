@@ -1,0 +1,227 @@
+"""Puts the parts together, runs them, and drains them: the one module that knows all rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from bridge import __version__
+from bridge.broker.auth import PasswordAuth
+from bridge.broker.feed import EventFeed
+from bridge.broker.listeners import ListenError
+from bridge.broker.restore import restore
+from bridge.broker.server import Broker
+from bridge.config.settings import Endpoint, Settings
+from bridge.delivery.dispatcher import Dispatcher
+from bridge.delivery.lane import Lane
+from bridge.delivery.target import EndpointError
+from bridge.events.event import EventType
+from bridge.events.rules import Rules
+from bridge.journal.batch import Change
+from bridge.journal.filesystem import on_tmpfs
+from bridge.journal.journal import Journal
+from bridge.journal.sqlite import SqliteStore
+from bridge.journal.store import StoreError
+from bridge.logs import LogError, configure
+
+log = logging.getLogger("bridge")
+
+DRAIN_S = 5.0
+"""How long requests in flight may take to end after a signal to stop."""
+WATCH_S = 0.25
+
+
+class StartError(Exception):
+    """Start-up is not possible; the text is one line with the key and the cause."""
+
+
+class App:
+    """One running HookMQ."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings = settings
+        self.loop = loop
+        path = settings.store_path
+        self.store = SqliteStore.open(path, loop, sync_delay=settings.store.sync_delay)
+        self.fatal: str | None = None
+        self.stopping = asyncio.Event()
+        try:
+            self._build()
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _build(self) -> None:
+        settings = self.settings
+        self.journal = Journal(self.store, self.loop)
+        self.store.on_error = self._store_failed
+        endpoints = [endpoint for endpoint in settings.webhooks if endpoint.enable]
+        self.lanes: list[Lane] = []
+        for endpoint in endpoints:
+            state = self.store.lane(endpoint.name)
+            self.lanes.append(Lane(endpoint, state, self.journal, self.loop))
+        self.dispatcher = Dispatcher(self.lanes)
+        for lane in self.lanes:
+            lane.on_dirty = self.journal.touch
+        self.journal.on_commit.append(self.dispatcher.committed)
+        self.journal.cursors = self._cursors
+        self.journal.low = self._low
+        refusing = any(endpoint.backlog.on_full == "refuse" for endpoint in endpoints)
+        self.feed = EventFeed(self.journal, self._rules(endpoints), refusing=refusing)
+        self.broker = Broker(settings.mqtt, self.journal, self.loop)
+        users = {user: secret.get_secret_value().encode() for user, secret in settings.auth.password}
+        self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=settings.auth.allow_anonymous)])
+        self._watcher: asyncio.TimerHandle | None = None
+
+    def _rules(self, endpoints: Iterable[Endpoint]) -> Rules:
+        lanes = {lane.endpoint.name: lane.id for lane in self.lanes}
+        return Rules(
+            (lanes[endpoint.name], rule.event, rule.topic)
+            for endpoint in endpoints
+            for rule in endpoint.events
+        )
+
+    def _cursors(self) -> Iterable[Change]:
+        return [lane.cursor() for lane in self.lanes if lane.dirty]
+
+    def _low(self) -> int | None:
+        lows = [low for lane in self.lanes if (low := lane.low_batch()) is not None]
+        return min(lows, default=None)
+
+    def _store_failed(self, error: StoreError) -> None:
+        """A sync failed: what the disk holds is unknown, so no more may be promised."""
+        self.fatal = str(error)
+        log.critical("the store cannot be synced, HookMQ ends: %s", error)
+        self.stopping.set()
+
+    async def start(self) -> list[str]:
+        """Restore, open the listeners, start delivery; returns the lines that say what runs."""
+        lost = restore(self.broker)
+        self.journal.flush()
+        opened = await self.broker.open(self.settings.listeners)
+        for lane in self.lanes:
+            lane.start()
+        await self.broker.serve()
+        self._watch()
+        lines = [f"HookMQ {__version__}"]
+        for listener, address in opened:
+            lines.append(f"  listening  mqtt{'s' if listener.kind == 'ssl' else ''}://{address}")
+        for lane in self.lanes:
+            lines.append(f"  webhook    {lane.endpoint.name}: {lane.label}")
+            lines.append(f"  events     {_events(lane.endpoint)}")
+            waiting = lane.backlog_events + lane.retrying
+            if waiting:
+                lines.append(f"  waiting    {waiting:,} events from before the start")
+        if not self.lanes:
+            lines.append("  webhook    none: events go nowhere")
+        lines.append(f"  store      {self.settings.store_path}")
+        if lost:
+            lines.append(f"  restored   {lost:,} connections had not ended properly; their ends were told")
+        if on_tmpfs(self.settings.store_path):
+            log.warning(
+                "sqlite.mounted_file_path: %s is in memory (tmpfs), a power cut loses it", self.store.path
+            )
+        return lines
+
+    def _watch(self) -> None:
+        """Look after the bounds that depend on time: full endpoints, and how far delivery lags."""
+        self._watcher = self.loop.call_later(WATCH_S, self._watch)
+        full = self.journal.full
+        for lane in self.lanes:
+            if lane.full:
+                full.add(lane.id)
+            else:
+                full.discard(lane.id)
+        max_lag = self.settings.mqtt.max_lag
+        if max_lag is not None:
+            now_ms = self.broker.now_ms()
+            oldest = min((ts for lane in self.lanes if (ts := lane.oldest_ts) is not None), default=now_ms)
+            self.broker.turn.hold("lag", now_ms - oldest > max_lag * 1000)
+
+    async def stop(self) -> None:
+        """Stop accepting, tell the clients, commit, let requests in flight end, close the store."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self.broker.shut_down()
+        self.journal.flush()
+        await asyncio.gather(*(lane.stop(DRAIN_S) for lane in self.lanes))
+        if self.fatal is None:
+            self.journal.flush()
+        # Let the goodbyes and the last acknowledgements leave the process.
+        await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Close the store; nothing can be stored any more."""
+        self.journal.close()
+
+
+def _events(endpoint: Endpoint) -> str:
+    topics: dict[EventType, list[str]] = {}
+    for rule in endpoint.events:
+        topics.setdefault(rule.event, []).append(rule.topic or "")
+    return ", ".join(
+        f"on_{kind.action}" + (f" ({', '.join(filter(None, found))})" if all(found) else "")
+        for kind, found in topics.items()
+    )
+
+
+def _loop_factory() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415  not on Windows
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def _main(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    try:
+        app = App(settings, loop)
+    except (StoreError, EndpointError) as error:
+        raise StartError(str(error)) from None
+    signals = 0
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
+            log.warning("%s again: ending at once", number.name)
+            os._exit(1)
+        log.info("%s: stopping", number.name)
+        app.stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, on_signal, number)
+    try:
+        try:
+            lines = await app.start()
+        except ListenError as error:
+            raise StartError(str(error)) from None
+        print("\n".join(lines), flush=True)
+        log.info("ready")
+        await app.stopping.wait()
+        await app.stop()
+        log.info("stopped")
+        return 1 if app.fatal else 0
+    finally:
+        if app.fatal is None:
+            app.close()
+
+
+def run(settings: Settings, *, conf: Path) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code. Raises StartError with one line."""
+    try:
+        configure(settings.log)
+    except LogError as error:
+        raise StartError(str(error)) from None
+    if sys.version_info >= (3, 12):
+        return asyncio.run(_main(settings), loop_factory=_loop_factory)
+    with asyncio.Runner(loop_factory=_loop_factory) as runner:
+        return runner.run(_main(settings))

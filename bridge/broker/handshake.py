@@ -1,0 +1,125 @@
+"""CONNECT and its answer (sections 3.1, 3.2): who may come in, and what is agreed on.
+
+Authenticate before touching any session: a refused client changes nothing and nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING
+
+from bridge.broker.client import Client
+from bridge.broker.outgoing import drain, resend
+from bridge.mqtt import encoder
+from bridge.mqtt.packets import Connect, Properties, Publish
+from bridge.mqtt.reasons import ReasonCode, connack_name, connack_return_code
+from bridge.mqtt.topics import valid_topic_name
+
+if TYPE_CHECKING:
+    from bridge.broker.connection import Connection
+
+log = logging.getLogger(__name__)
+
+
+def on_connect(conn: Connection, packet: Connect) -> None:
+    settings = conn.settings
+    broker = conn.broker
+    version = conn.version = packet.protocol_version
+    properties = packet.properties or Properties()
+    clientid = packet.client_id
+    assigned = None
+    code = 0
+    if not clientid:
+        if version == 3 or (version == 4 and not packet.clean_start):
+            code = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID  # [MQTT-3.1.3-8] of 3.1.1
+        else:
+            clientid = assigned = "auto-" + secrets.token_hex(12)  # [MQTT-3.1.3-6]
+    elif len(clientid.encode()) > settings.max_client_id:
+        code = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
+    keepalive = packet.keepalive
+    client = Client(
+        clientid=clientid,
+        username=packet.username,
+        peername=conn.peername,
+        sockname=conn.sockname(),
+        proto_ver=version,
+        keepalive=keepalive,
+        clean_start=packet.clean_start,
+        connected_at=broker.now_ms(),
+        properties=packet.properties,
+    )
+    conn.client = client
+    for check in broker.hooks.on_connect:
+        code = code or check(client, packet)
+    if not code and properties.authentication_method is not None:
+        code = ReasonCode.BAD_AUTHENTICATION_METHOD  # section 4.12: none is supported
+    if not code and packet.will is not None and not valid_topic_name(packet.will.topic):
+        code = ReasonCode.TOPIC_NAME_INVALID
+    if not code:
+        code = broker.admit(clientid)
+    if code:
+        _refuse(conn, code)
+        return
+
+    expiry = _expiry(conn, packet, properties)
+    conn.peer_receive_maximum = min(properties.receive_maximum or 65535, settings.max_inflight_window)
+    conn.peer_max_packet = properties.maximum_packet_size or 0
+    conn.alias_max_out = min(properties.topic_alias_maximum or 0, settings.max_topic_alias)
+    conn.keepalive = keepalive * settings.keepalive_multiplier
+    if packet.will is not None:
+        will = packet.will
+        asked = will.properties or Properties()
+        conn.will_delay = asked.will_delay_interval or 0
+        conn.will = broker.message(
+            client,
+            Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties),
+        )
+    session, present = broker.open_session(conn, client, packet, expiry)
+    conn.session = session
+    for on_connected in broker.hooks.on_connected:
+        on_connected(client)
+    for on_connacked in broker.hooks.on_connacked:
+        on_connacked(client, "success")
+    answer = None
+    if version == 5:
+        answer = Properties(
+            session_expiry_interval=expiry if expiry != (properties.session_expiry_interval or 0) else None,
+            receive_maximum=settings.max_inflight_window if settings.max_inflight_window < 65535 else None,
+            maximum_packet_size=settings.max_packet_size,
+            assigned_client_identifier=assigned,
+            topic_alias_maximum=settings.max_topic_alias or None,
+        )
+    conn.journal.ack(conn, encoder.encode_connack(version, present, 0, answer))
+    conn.journal.after(_ready, conn)
+
+
+def _expiry(conn: Connection, packet: Connect, properties: Properties) -> int:
+    if packet.protocol_version == 5:
+        return min(properties.session_expiry_interval or 0, conn.settings.session_expiry_interval)
+    return 0 if packet.clean_start else conn.settings.session_expiry_interval
+
+
+def _refuse(conn: Connection, code: int) -> None:
+    """Answer with the reason and close; no session was touched ([MQTT-3.2.2-7])."""
+    client = conn.client
+    assert client is not None  # noqa: S101
+    version = conn.version
+    reason = connack_name(version, code)
+    for on_connacked in conn.broker.hooks.on_connacked:
+        on_connacked(client, reason)
+    conn.broker.stats.refused += 1
+    log.info("client %r at %s refused: %s", client.clientid, conn.peername, reason)
+    wire = code if version == 5 else connack_return_code(code)
+    conn.journal.ack(conn, encoder.encode_connack(version, False, wire))
+    conn.end(reason)
+
+
+def _ready(conn: Connection) -> None:
+    """CONNACK is out: what the session holds follows ([MQTT-4.4.0-1])."""
+    session = conn.session
+    if conn.closed or session is None or session.connection is not conn:
+        return
+    conn.ready = True
+    resend(conn)
+    drain(conn)

@@ -1,0 +1,103 @@
+"""The hook interface: one class with a method per event.
+
+Present tense comes before the fact and may refuse it; past tense comes after it and only sees. A method that
+a subclass does not override costs nothing: `HookChain` keeps a tuple per event, empty where nobody listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from bridge.broker.client import Client, Message
+from bridge.mqtt.packets import Connect, Publish, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ACCEPT = 0
+
+
+class Hooks:
+    """What can be hooked. Methods run in the loop's thread and must not block."""
+
+    def listens(self, name: str) -> bool:
+        """Whether this object wants the event `name` (a method's name) at present."""
+        return True
+
+    def on_connect(self, client: Client, connect: Connect) -> int:
+        """A CONNECT was read. Return 0, or an MQTT 5 reason code (>= 0x80) to refuse it."""
+        return ACCEPT
+
+    def on_connacked(self, client: Client, reason: str) -> None:
+        """A CONNACK was decided on; `reason` is `success` or the name of the refusal."""
+
+    def on_connected(self, client: Client) -> None:
+        """The client is connected."""
+
+    def on_disconnected(self, client: Client, reason: str) -> None:
+        """The connection of a connected client has ended, for whatever reason."""
+
+    def on_subscribe(self, client: Client, subscription: Subscription) -> int:
+        """A topic filter was asked for. Return 0, or a SUBACK reason code (>= 0x80) to refuse it."""
+        return ACCEPT
+
+    def on_subscribed(self, client: Client, subscription: Subscription) -> None:
+        """The session has the subscription; its QoS is the granted one."""
+
+    def on_unsubscribe(self, client: Client, topic_filter: str) -> None:
+        """The end of a subscription was asked for."""
+
+    def on_unsubscribed(self, client: Client, topic_filter: str) -> None:
+        """The session had the subscription and has it no more."""
+
+    def on_terminated(self, client: Client, reason: str) -> None:
+        """The session has ended (`normal`, `expired`, `discarded`, …)."""
+
+    def on_publish(self, client: Client, publish: Publish) -> int:
+        """A message was published. Return 0, or a PUBACK reason code (>= 0x80) to refuse it."""
+        return ACCEPT
+
+    def on_published(self, client: Client, publish: Publish, ts: int) -> None:
+        """The message was accepted at `ts` (Unix ms)."""
+
+    def on_delivered(self, client: Client, message: Message, qos: int, retain: bool) -> None:
+        """The message was sent to the subscriber `client`."""
+
+    def on_acked(self, client: Client, message: Message, qos: int, retain: bool) -> None:
+        """The subscriber acknowledged the message (PUBACK, or PUBREC at QoS 2)."""
+
+
+NAMES = tuple(name for name in vars(Hooks) if name.startswith("on_"))
+
+
+class HookChain:
+    """For every event the methods that listen, in the order of `add`."""
+
+    on_connect: tuple[Callable[[Client, Connect], int], ...]
+    on_connacked: tuple[Callable[[Client, str], None], ...]
+    on_connected: tuple[Callable[[Client], None], ...]
+    on_disconnected: tuple[Callable[[Client, str], None], ...]
+    on_subscribe: tuple[Callable[[Client, Subscription], int], ...]
+    on_subscribed: tuple[Callable[[Client, Subscription], None], ...]
+    on_unsubscribe: tuple[Callable[[Client, str], None], ...]
+    on_unsubscribed: tuple[Callable[[Client, str], None], ...]
+    on_terminated: tuple[Callable[[Client, str], None], ...]
+    on_publish: tuple[Callable[[Client, Publish], int], ...]
+    on_published: tuple[Callable[[Client, Publish, int], None], ...]
+    on_delivered: tuple[Callable[[Client, Message, int, bool], None], ...]
+    on_acked: tuple[Callable[[Client, Message, int, bool], None], ...]
+
+    def __init__(self, hooks: Iterable[Hooks] = ()) -> None:
+        self.set(hooks)
+
+    def set(self, hooks: Iterable[Hooks]) -> None:
+        """Replace all listeners; call it again when what one of them listens to has changed."""
+        listeners = list(hooks)
+        for name in NAMES:
+            chain: list[Any] = [
+                getattr(hook, name)
+                for hook in listeners
+                if getattr(type(hook), name) is not getattr(Hooks, name) and hook.listens(name)
+            ]
+            setattr(self, name, tuple(chain))

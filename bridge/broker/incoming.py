@@ -1,0 +1,114 @@
+"""PUBLISH from a client, and PUBREL (sections 3.3, 3.6, 4.3): accepted, stored, then acknowledged."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from bridge.mqtt import encoder
+from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
+from bridge.mqtt.reasons import ReasonCode, disconnect_name
+from bridge.mqtt.topics import valid_topic_name
+
+if TYPE_CHECKING:
+    from bridge.broker.connection import Connection
+
+log = logging.getLogger(__name__)
+
+
+def on_publish(conn: Connection, packet: Publish) -> None:
+    broker = conn.broker
+    client = conn.client
+    session = conn.session
+    if client is None or session is None:
+        return
+    properties = packet.properties
+    if properties is not None:
+        code = _resolve(conn, packet, properties)
+        if code:
+            return
+    qos = packet.qos
+    if qos == 2:
+        waiting = session.awaiting_rel
+        if packet.packet_id in waiting:
+            # Still open: acknowledged again, published once ([MQTT-4.3.3-10]).
+            conn.journal.ack(conn, encoder.encode(Pubrec(packet.packet_id), conn.version))
+            return
+        if len(waiting) >= conn.settings.max_awaiting_rel:
+            conn.fault(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages open than allowed")
+            return
+    hooks = broker.hooks
+    for check in hooks.on_publish:
+        code = check(client, packet)
+        if code:
+            _reject(conn, packet, code)
+            return
+    ts = broker.now_ms()
+    for on_published in hooks.on_published:
+        on_published(client, packet, ts)
+    if packet.retain or broker.subscriptions.match(packet.topic):
+        message = broker.message(client, packet, ts)
+        if packet.retain:
+            broker.retain(message)
+        if qos == 0:
+            broker.route(message, session)
+        else:
+            conn.journal.after(broker.route, message, session)
+    broker.stats.received += 1
+    if qos == 1:
+        conn.journal.ack(conn, encoder.encode_puback(conn.version, packet.packet_id))
+    elif qos == 2:
+        session.awaiting_rel.add(packet.packet_id)
+        if session.expiry:
+            broker.rows.open_id(session, packet.packet_id)
+        conn.journal.ack(conn, encoder.encode_pubrec(conn.version, packet.packet_id))
+
+
+def _resolve(conn: Connection, packet: Publish, properties: Properties) -> int:
+    """Topic alias and what a client may not send, section 3.3.2.3; the connection ends on a fault."""
+    code = 0
+    text = ""
+    alias = properties.topic_alias
+    if properties.subscription_identifier is not None:
+        code, text = ReasonCode.PROTOCOL_ERROR, "a client's PUBLISH has a subscription identifier"
+    elif alias is not None:
+        if alias > conn.settings.max_topic_alias:  # [MQTT-3.3.2-9]
+            code, text = ReasonCode.TOPIC_ALIAS_INVALID, f"topic alias {alias} is above the maximum"
+        elif packet.topic:
+            conn.aliases_in[alias] = packet.topic
+        elif (topic := conn.aliases_in.get(alias)) is not None:
+            packet.topic = topic
+        else:
+            code, text = ReasonCode.PROTOCOL_ERROR, f"topic alias {alias} was never set"
+    if not code and properties.response_topic is not None and not valid_topic_name(properties.response_topic):
+        code, text = ReasonCode.PROTOCOL_ERROR, "the response topic has a wildcard"  # [MQTT-3.3.2-14]
+    if code:
+        conn.fault(code, text)
+    return code
+
+
+def _reject(conn: Connection, packet: Publish, code: int) -> None:
+    """Refuse one message: MQTT 5 says so; before it, only closing keeps it unacknowledged."""
+    conn.broker.stats.rejected += 1
+    if packet.qos == 0:
+        return
+    if conn.version < 5:
+        log.warning("client %s: a publish was refused (%s)", conn.name, disconnect_name(code))
+        conn.end(disconnect_name(code))
+        return
+    answer = Puback(packet.packet_id, code) if packet.qos == 1 else Pubrec(packet.packet_id, code)
+    conn.journal.ack(conn, encoder.encode(answer, 5))
+
+
+def on_pubrel(conn: Connection, packet: Pubrel) -> None:
+    session = conn.session
+    if session is None:
+        return
+    code = 0
+    if packet.packet_id in session.awaiting_rel:
+        session.awaiting_rel.discard(packet.packet_id)
+        if session.expiry:
+            conn.broker.rows.close_id(session, packet.packet_id)
+    elif conn.version == 5:
+        code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
+    conn.journal.ack(conn, encoder.encode_pubcomp(conn.version, packet.packet_id, code))

@@ -1,0 +1,116 @@
+"""The broker's state in the store: rows that are written in the same commit as the events they belong to.
+
+* `connection`: every open connection, so that after a crash its will is published and its end is told.
+* `session`: persistent sessions with their subscriptions.
+* `qos2`: packet ids that are open, so that a QoS 2 message is published once also over a crash.
+
+Queued and retained messages live in memory so far.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.broker.client import Client
+from bridge.broker.session import Session, Subscribed
+from bridge.journal.journal import Journal
+from bridge.mqtt.packets import Subscription, Will
+
+CONNECTION = "connection"
+SESSION = "session"
+QOS2 = "qos2"
+
+
+class ConnectionRow(msgspec.Struct, array_like=True):
+    """An open connection, or one that has ended and whose delayed will is still due (`will_at`, Unix ms)."""
+
+    clientid: str
+    username: str | None
+    peername: str
+    proto_ver: int
+    keepalive: int
+    connected_at: int
+    expiry: int
+    will: Will | None = None
+    will_delay: int = 0
+    will_at: int = 0
+
+
+class SessionRow(msgspec.Struct, array_like=True):
+    """A persistent session. `away_since` is Unix ms, 0 while connected."""
+
+    username: str | None
+    peername: str
+    proto_ver: int
+    expiry: int
+    away_since: int
+    subscriptions: list[tuple[Subscription, int | None]]
+
+
+class Rows:
+    """Writes the rows. Reads happen once, at start."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def connected(self, serial: int, row: ConnectionRow) -> None:
+        """A connection has opened, or has ended with a will still due."""
+        self._journal.put(CONNECTION, str(serial), self._encode(row))
+
+    def gone(self, serial: int) -> None:
+        """A connection has ended and nothing of it is left."""
+        self._journal.put(CONNECTION, str(serial), None)
+
+    def save(self, session: Session, away_since: int = 0) -> None:
+        """Write a persistent session as it is now."""
+        client = session.client
+        row = SessionRow(
+            client.username,
+            client.peername,
+            client.proto_ver,
+            session.expiry,
+            away_since,
+            [(s.options, s.identifier) for s in session.subscriptions.values()],
+        )
+        self._journal.put(SESSION, session.clientid, self._encode(row))
+
+    def forget(self, session: Session) -> None:
+        """The session has ended: it and its open packet ids go."""
+        self._journal.put(SESSION, session.clientid, None)
+        for packet_id in session.awaiting_rel:
+            self.close_id(session, packet_id)
+
+    def open_id(self, session: Session, packet_id: int) -> None:
+        """A QoS 2 PUBLISH was taken; its PUBREL is awaited."""
+        self._journal.put(QOS2, f"{session.clientid}\0{packet_id}", b"")
+
+    def close_id(self, session: Session, packet_id: int) -> None:
+        """The PUBREL has come."""
+        self._journal.put(QOS2, f"{session.clientid}\0{packet_id}", None)
+
+    def connections(self) -> dict[int, ConnectionRow]:
+        """The connections that the last process left open, by serial."""
+        decode = msgspec.msgpack.Decoder(ConnectionRow).decode
+        return {int(key): decode(value) for key, value in self._journal.store.load(CONNECTION)}
+
+    def sessions(self) -> dict[str, tuple[Session, int]]:
+        """The persistent sessions with their open packet ids, and since when each has been away (Unix ms)."""
+        decode = msgspec.msgpack.Decoder(SessionRow).decode
+        sessions: dict[str, tuple[Session, int]] = {}
+        for clientid, value in self._journal.store.load(SESSION):
+            row = decode(value)
+            client = Client(
+                clientid=clientid, username=row.username, peername=row.peername, proto_ver=row.proto_ver
+            )
+            session = Session(clientid, row.expiry, client)
+            for options, identifier in row.subscriptions:
+                session.subscriptions[options.topic_filter] = Subscribed(session, options, identifier)
+            sessions[clientid] = (session, row.away_since)
+        for key, _ in self._journal.store.load(QOS2):
+            clientid, _, packet_id = key.rpartition("\0")
+            if clientid in sessions:
+                sessions[clientid][0].awaiting_rel.add(int(packet_id))
+            else:
+                self._journal.put(QOS2, key, None)
+        return sessions

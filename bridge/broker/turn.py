@@ -1,0 +1,86 @@
+"""Fairness: one turn of the loop reads a bounded number of bytes, then HTTP and the other clients are served.
+
+Who read more than the turn has left waits with reading paused, and goes on first in the next turn. While
+anything holds (the store refuses, deliveries lag too far behind) nobody who publishes goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+HOLD_POLL_S = 0.01
+
+
+class Reader(Protocol):
+    """A connection whose reading can be paused."""
+
+    transport: asyncio.Transport
+    stash: list[bytes]
+    paused: bool
+    closed: bool
+
+    def process(self, data: bytes) -> None:
+        """Act on what was read."""
+
+
+class Turn:
+    """The share of reading that the present turn has left, and who waits for the next one."""
+
+    __slots__ = ("_holds", "_loop", "_size", "_waiting", "booked", "holding", "left")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
+        self._loop = loop
+        self._size = size  # bytes
+        self._waiting: deque[Reader] = deque()
+        self._holds: set[str] = set()
+        self.left = size
+        self.booked = False
+        self.holding = False
+
+    def book(self) -> None:
+        """See to it that the share is renewed."""
+        self.booked = True
+        self._loop.call_soon(self._next)
+
+    def pause(self, reader: Reader) -> None:
+        """Stop reading from a connection until its turn comes."""
+        if not reader.paused:
+            reader.paused = True
+            reader.transport.pause_reading()
+            self._waiting.append(reader)
+        if not self.booked:
+            self.book()
+
+    def hold(self, why: str, on: bool) -> None:
+        """Let publishers wait as long as any reason to holds."""
+        if on:
+            self._holds.add(why)
+        else:
+            self._holds.discard(why)
+        self.holding = bool(self._holds)
+
+    def _next(self) -> None:
+        """Renew the share and spend it on who had to wait, in order of waiting."""
+        if self.holding:
+            self._loop.call_later(HOLD_POLL_S, self._next)
+            return
+        self.booked = False
+        self.left = self._size
+        waiting = self._waiting
+        while waiting and self.left > 0:
+            reader = waiting[0]
+            stash = reader.stash
+            while stash and self.left > 0 and not reader.closed:
+                data = stash.pop(0)
+                self.left -= len(data)
+                reader.process(data)
+            if stash and not reader.closed:
+                break
+            waiting.popleft()
+            reader.paused = False
+            if not reader.transport.is_closing():
+                reader.transport.resume_reading()
+        if waiting or self.left < self._size:
+            self.book()
