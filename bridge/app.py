@@ -113,7 +113,7 @@ class App:
         for listener, address in opened:
             lines.append(f"  listening  mqtt{'s' if listener.kind == 'ssl' else ''}://{address}")
         for lane in self.lanes:
-            lines.append(f"  webhook    {lane.endpoint.name}: {lane.label}")
+            lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
             lines.append(f"  events     {_events(lane.endpoint)}")
             waiting = lane.backlog_events + lane.retrying
             if waiting:
@@ -150,7 +150,7 @@ class App:
             self._watcher.cancel()
         self.broker.shut_down()
         self.journal.flush()
-        await asyncio.gather(*(lane.stop(DRAIN_S) for lane in self.lanes))
+        await asyncio.gather(*(lane.stop(self.loop.time() + DRAIN_S) for lane in self.lanes))
         if self.fatal is None:
             self.journal.flush()
         # Let the goodbyes and the last acknowledgements leave the process.

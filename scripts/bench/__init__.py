@@ -1,0 +1,1 @@
+"""The benchmark's tools: a sink, publishers, and the measurements. Run them with `make bench`."""
