@@ -59,11 +59,21 @@ class Store(Protocol):
     """The highest batch number that is safe from a power cut."""
     on_durable: Callable[[int], None] | None
     """Called in the loop's thread when `durable` has grown."""
+    on_error: Callable[[StoreError], None] | None
+    """Called once, in the loop's thread, when the store has failed for good: a sync that failed (what it
+    should have written may be gone though a second one succeeds), a file that was taken away. `durable` grows
+    no more then, `commit` raises, and no acknowledgement may go out: the process has to end."""
+
+    @property
+    def head(self) -> int:
+        """The position behind the last batch that was committed: the tail, where a new lane starts."""
 
     def commit(self, batches: Sequence[Batch]) -> None:
         """Write the events and changes of the batches in one transaction, without a sync.
 
         Raises StoreError where nothing was written (disk full, file gone): the batches may be offered again.
+        Raises ValueError where a number is not above all numbers committed before. Changes of a lane that was
+        dropped are left out.
         """
 
     def sync(self) -> None:
@@ -81,9 +91,10 @@ class Store(Protocol):
     def read(self, lane: int, position: int, max_bytes: int) -> tuple[list[tuple[int, Event]], int]:
         """The lane's events from `position` on (sequence, event), ascending, and where to read on.
 
-        Reads whole batches until `max_bytes` is passed (at least one batch that has something for the lane), and
-        skips those that have nothing for it without decoding them. An empty list with an unchanged or later
-        position at the log's head means caught up.
+        Reads whole batches until `max_bytes` is passed (at least one batch that has something for the lane),
+        and skips those that have nothing for it without decoding them. An empty list with an unchanged or
+        later position at the log's head means caught up. One call looks at a bounded number of batches: an
+        empty list with a position that has grown and is below `head` says to call again.
         """
 
     def fetch(self, seqs: Sequence[int]) -> dict[int, Event]:
