@@ -1,0 +1,49 @@
+"""Committed batches go to the lanes that their events are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bridge.delivery.lane import Lane
+from bridge.events.event import Event
+from bridge.journal.batch import INDEX_BITS, Batch
+
+
+class Dispatcher:
+    """Gives every lane its events of a batch, with one pass over the batch, and lets it send."""
+
+    def __init__(self, lanes: Iterable[Lane] = ()) -> None:
+        self._lanes: dict[int, Lane] = {}
+        self._only: Lane | None = None
+        self.set(lanes)
+
+    def set(self, lanes: Iterable[Lane]) -> None:
+        """Serve these lanes from the next batch on."""
+        self._lanes = {lane.id: lane for lane in lanes}
+        self._only = next(iter(self._lanes.values())) if len(self._lanes) == 1 else None
+
+    def committed(self, batch: Batch) -> None:
+        """A batch is committed and readable; batches come in ascending order of their numbers."""
+        events = batch.events
+        if not events:
+            return
+        first = batch.number << INDEX_BITS
+        only = self._only
+        if only is not None:
+            only.push(first, events)
+            only.pump()
+            return
+        shares: dict[int, list[tuple[int, Event]]] = {}
+        for seq, event in enumerate(events, first):
+            for target in event.targets:
+                share = shares.get(target)
+                if share is None:
+                    shares[target] = [(seq, event)]
+                else:
+                    share.append((seq, event))
+        end = first + len(events)
+        for target, share in shares.items():
+            lane = self._lanes.get(target)
+            if lane is not None:
+                lane.take(share, end)
+                lane.pump()

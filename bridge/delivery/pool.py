@@ -1,0 +1,165 @@
+"""The connections to one endpoint: opened when needed, reused, swept for their time limits by one timer.
+
+* The connection used last is used next, so that those a lower load does not need end by `IDLE_S`.
+* After a connect that failed no other is begun for a pause that doubles from `PAUSE_MIN_S` to `PAUSE_MAX_S`:
+  an endpoint that is down costs one attempt a pause, and not one for every event that waits. Connections
+  that are open go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from bridge.delivery.http import Connection
+from bridge.delivery.retry import Outcome
+from bridge.delivery.target import Target
+
+IDLE_S = 60.0
+PAUSE_MIN_S = 0.05
+PAUSE_MAX_S = 1.0
+
+
+class Pool:
+    """Up to `size` connections to a target; `timeout` in seconds bounds an attempt, connecting included.
+
+    The owner sets `on_success(connection)` (a 2xx; then `connection.open` says whether it can be used again),
+    `on_failure(connection, outcome)`, and `on_free()` (the pause after a failed connect is over). All are
+    called from the loop, never from inside `free`, `release` or `Connection.send`.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        size: int,
+        timeout: float,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.target = target
+        self.head = target.head
+        self.size = size
+        self.timeout = timeout
+        self.loop = loop
+        self.now = loop.time
+        self.clock = clock
+        self.memo = b"\0"  # a whole keep-alive 2xx response as it came last; nothing equals this one
+        self.slow = True  # the sweep's timer does not run at the pace of requests
+        self.resent = 0  # requests that met a connection which the server had closed
+        self.opened = 0  # TCP connections, made
+        self.idle: list[Connection] = []
+        self.connections: set[Connection] = set()
+        self.on_success: Callable[[Connection], None] = _nobody
+        self.on_failure: Callable[[Connection, Outcome], None] = _nobody_failed
+        self.on_free: Callable[[], None] = _nothing
+        self._interval = min(max(timeout / 20, 0.005), 0.1)
+        self._timer: asyncio.TimerHandle | None = None
+        self._pause = 0.0
+        self._pause_timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def in_flight(self) -> int:
+        """Connections with a request on them, or being opened for one."""
+        return len(self.connections) - len(self.idle)
+
+    def free(self) -> Connection | None:
+        """A connection to send on; if it is not used after all it goes back with `release`."""
+        if self.idle:
+            return self.idle.pop()
+        if len(self.connections) < self.size and self._pause_timer is None and not self._closed:
+            connection = Connection(self)
+            self.connections.add(connection)
+            return connection
+        return None
+
+    def release(self, connection: Connection) -> None:
+        """Take back a connection that has nothing to send."""
+        connection.rest(self.now() + IDLE_S)
+        if not connection.open or not connection.connected:
+            self.connections.discard(connection)
+            return
+        self.idle.append(connection)
+        if self._timer is None:
+            self._sweep()
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def stale(self, ended: Connection) -> None:
+        """Send the request of a connection that the server had closed between requests on a new one."""
+        self.resent += 1
+        connection = Connection(self)
+        self.connections.add(connection)
+        connection.resend(ended)
+        ended.event = ended.row = None
+        if self.slow:
+            self.watch()
+
+    def connected(self) -> None:
+        """A connection was made."""
+        self.opened += 1
+        self._pause = 0.0
+        if self._pause_timer is not None:
+            self._pause_timer.cancel()
+            self._pause_timer = None
+            self.loop.call_soon(self._pause_over)
+
+    def connect_failed(self) -> None:
+        """A connection could not be made; several that had begun together count as one."""
+        if self._pause_timer is None and not self._closed:
+            self._pause = min(max(self._pause * 2, PAUSE_MIN_S), PAUSE_MAX_S)
+            self._pause_timer = self.loop.call_later(self._pause, self._pause_over)
+
+    def _pause_over(self) -> None:
+        self._pause_timer = None
+        if not self._closed:
+            self.on_free()
+
+    def watch(self) -> None:
+        """A request is out: sweep at the pace that its time limit asks for."""
+        self.slow = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(self._interval, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self.now()
+        for connection in [c for c in self.connections if c.deadline <= now]:
+            if connection.deadline <= now:  # an outcome before it in this sweep may have used it again
+                connection.expire()
+        if self._closed or self._timer is not None or not self.connections:
+            self.slow = self._timer is None
+            return
+        self.slow = self.in_flight == 0
+        delay = min(c.deadline for c in self.idle) - now if self.slow else self._interval
+        self._timer = self.loop.call_later(max(delay, self._interval), self._sweep)
+
+    def close(self) -> None:
+        """Close all connections at once; requests on them have no outcome."""
+        self._closed = True
+        for timer in (self._timer, self._pause_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._pause_timer = None
+        for connection in list(self.connections):
+            connection.busy = False
+            connection.abort()
+
+
+def _nobody(connection: Connection) -> None:
+    """Until the owner has set its own."""
+
+
+def _nobody_failed(connection: Connection, outcome: Outcome) -> None:
+    """Until the owner has set its own."""
+
+
+def _nothing() -> None:
+    """Until the owner has set its own."""

@@ -1,0 +1,179 @@
+"""Where an endpoint's requests go and what is the same in all of them, prepared once.
+
+* The request target is the URL's path (`/` if it has none) and query, as written; a fragment is dropped.
+* User and password in the URL become `Authorization: Basic` (RFC 7617) and show in no log.
+* Configured headers keep their order and case. One that is also ours (Host, Content-Type, User-Agent,
+  Authorization) replaces ours; those that frame the message or name the event are left out with a warning.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from base64 import b64encode
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from bridge import __version__
+from bridge.config.settings import Endpoint, Tls
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_OURS_ALONE = frozenset(
+    {"content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"}
+)
+_URL_SAFE = "!$&'()*+,/:;=?@[]%~"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class EndpointError(Exception):
+    """An endpoint cannot work as configured. `key` is the setting below `webhook`; the text is one line."""
+
+    def __init__(self, endpoint: str, key: str, cause: str) -> None:
+        super().__init__(f"webhook {endpoint}: {key}: {cause}")
+        self.key = key
+        self.cause = cause
+
+
+class Target:
+    """Host, port, TLS and the constant part of every request of one endpoint.
+
+    Raises EndpointError for a URL, a header or a certificate file that cannot work. `label` names the
+    endpoint in logs: scheme, host, port and path, without user, password and query. `warnings` are for the
+    log.
+    """
+
+    __slots__ = ("head", "host", "label", "port", "ssl", "warnings")
+
+    def __init__(self, endpoint: Endpoint, store_id: str) -> None:
+        self.warnings: list[str] = []
+        scheme, authority, request_target, credentials = self._parse(endpoint)
+        path = request_target.partition("?")[0]
+        self.label = f"{scheme}://{authority}{path}"
+        self.ssl = self._context(endpoint, scheme)
+        lines = self._headers(endpoint, authority, credentials)
+        lines.append(f"webhook-id: msg_{store_id}_".encode())
+        self.head = b"POST %b HTTP/1.1\r\n" % request_target.encode("ascii") + b"\r\n".join(lines)
+
+    def _parse(self, endpoint: Endpoint) -> tuple[str, str, str, bytes | None]:
+        """Scheme, authority for Host, request target, and credentials; sets host and port."""
+        possible = "expected http://host[:port]/path or https://…"
+        url = endpoint.url.strip()
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+            host = parts.hostname
+        except ValueError as error:
+            raise EndpointError(endpoint.name, "url", f"{error}; {possible}") from None
+        scheme = parts.scheme.lower()
+        if scheme not in DEFAULT_PORTS:
+            raise EndpointError(endpoint.name, "url", f"scheme {scheme!r} is not supported; {possible}")
+        if not host:
+            raise EndpointError(endpoint.name, "url", f"no host; {possible}")
+        if port == 0:
+            raise EndpointError(endpoint.name, "url", f"port 0 cannot be reached; {possible}")
+        if not host.isascii():
+            try:
+                host = host.encode("idna").decode("ascii")
+            except UnicodeError:
+                raise EndpointError(endpoint.name, "url", f"host {host!r} is not a valid name") from None
+        if _CONTROL.search(url) or re.search(r"\s", host):
+            raise EndpointError(endpoint.name, "url", f"white space or control characters; {possible}")
+        self.host = host
+        self.port = port if port is not None else DEFAULT_PORTS[scheme]
+        authority = f"[{host}]" if ":" in host else host
+        if self.port != DEFAULT_PORTS[scheme]:
+            authority += f":{self.port}"
+        request_target = quote(parts.path, safe=_URL_SAFE) or "/"
+        if parts.query:
+            request_target += "?" + quote(parts.query, safe=_URL_SAFE)
+        credentials = None
+        if parts.username is not None:
+            credentials = b64encode(
+                unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
+            )
+        return scheme, authority, request_target, credentials
+
+    def _headers(self, endpoint: Endpoint, authority: str, credentials: bytes | None) -> list[bytes]:
+        """The header lines without their CRLF: Host, the configured ones, then our defaults."""
+        configured: list[bytes] = []
+        names: set[str] = set()
+        for name, value in endpoint.headers:
+            key = f"headers.{name}"
+            lower = name.lower()
+            if not _TOKEN.fullmatch(name):
+                raise EndpointError(endpoint.name, key, "not a header name (RFC 9110 section 5.1)")
+            if lower in _OURS_ALONE or lower.startswith("webhook-"):
+                self.warnings.append(f"webhook {endpoint.name}: {key} is set by HookMQ alone and is left out")
+                continue
+            if _CONTROL.search(value):
+                raise EndpointError(endpoint.name, key, "the value holds a control character")
+            names.add(lower)
+            configured.append(f"{name}: {value.strip()}".encode())
+        lines = [] if "host" in names else [f"Host: {authority}".encode("ascii")]
+        lines += configured
+        if credentials is not None and "authorization" not in names:
+            lines.append(b"Authorization: Basic " + credentials)
+        if "content-type" not in names:
+            lines.append(b"Content-Type: application/json")
+        if "user-agent" not in names:
+            lines.append(f"User-Agent: HookMQ/{__version__}".encode("ascii"))
+        return lines
+
+    def _context(self, endpoint: Endpoint, scheme: str) -> ssl.SSLContext | None:
+        tls = endpoint.tls if endpoint.tls is not None and endpoint.tls.enable else None
+        if scheme == "http":
+            if tls is not None:
+                self.warnings.append(
+                    f"webhook {endpoint.name}: tls has no effect, the url begins with http://; write https://"
+                )
+            return None
+        return client_context(endpoint.name, tls)
+
+
+def client_context(name: str, tls: Tls | None) -> ssl.SSLContext:
+    """A client's TLS context: 1.2 or later, the peer verified unless the settings say otherwise.
+
+    Raises EndpointError with the key of the file that cannot be used.
+    """
+    if tls is None:
+        return ssl.create_default_context()
+    try:
+        context = ssl.create_default_context(cafile=tls.cacertfile)
+    except (OSError, ValueError) as error:
+        raise EndpointError(name, "tls.cacertfile", _why(error, tls.cacertfile)) from None
+    if not tls.verify_peer:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.certfile is None:
+        if tls.keyfile is not None:
+            raise EndpointError(name, "tls.keyfile", "a key without a certificate; tls.certfile is missing")
+        return context
+    for key, path, mark in (
+        ("tls.certfile", tls.certfile, b"-----BEGIN CERTIFICATE-----"),
+        ("tls.keyfile", tls.keyfile or tls.certfile, b"PRIVATE KEY-----"),
+    ):
+        try:
+            found = mark in path.read_bytes()
+        except OSError as error:
+            raise EndpointError(name, key, _why(error, path)) from None
+        if not found:
+            raise EndpointError(
+                name, key, f"{path}: no {mark.decode().strip('-')!r} in it; expected a PEM file"
+            )
+    # Always a password callback: without one OpenSSL would ask on the terminal.
+    password = tls.key_password.get_secret_value() if tls.key_password is not None else ""
+    try:
+        context.load_cert_chain(tls.certfile, tls.keyfile, lambda: password)
+    except (OSError, ValueError) as error:
+        raise EndpointError(name, "tls.keyfile", _why(error, tls.keyfile or tls.certfile)) from None
+    return context
+
+
+def _why(error: Exception, path: object) -> str:
+    """One line: the file and the cause, without OpenSSL's source positions."""
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or "not a usable PEM file").lower().replace("_", " ")
+        return f"{path}: {reason}; expected a certificate, its key and the key's key_password"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{path}: {error.strerror}"
+    return f"{path}: {error}"
