@@ -94,7 +94,7 @@ def check(conf: Conf, old_conf: OldConf = False) -> int:
 
 
 @app.command(short_help="Receive webhooks and print each one.")
-def listen(  # noqa: PLR0917  typer passes by name
+def listen(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 for any free one.")
