@@ -17,9 +17,10 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
-from bridge.config.settings import Endpoint, Settings
+from bridge.config.settings import BacklogBound, Endpoint, Settings
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.lane import Lane
+from bridge.delivery.parked import Parked
 from bridge.delivery.target import EndpointError
 from bridge.events.event import EventType
 from bridge.events.rules import Rules
@@ -35,6 +36,7 @@ log = logging.getLogger("bridge")
 DRAIN_S = 5.0
 """How long requests in flight may take to end after a signal to stop."""
 WATCH_S = 0.25
+PARKED_S = 60.0
 
 
 class StartError(Exception):
@@ -66,6 +68,7 @@ class App:
         for endpoint in endpoints:
             state = self.store.lane(endpoint.name)
             self.lanes.append(Lane(endpoint, state, self.journal, self.loop))
+        self.parked = self._park()
         self.dispatcher = Dispatcher(self.lanes)
         for lane in self.lanes:
             lane.on_dirty = self.journal.touch
@@ -78,6 +81,17 @@ class App:
         users = {user: secret.get_secret_value().encode() for user, secret in settings.auth.password}
         self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=settings.auth.allow_anonymous)])
         self._watcher: asyncio.TimerHandle | None = None
+        self._parker: asyncio.TimerHandle | None = None
+
+    def _park(self) -> list[Parked]:
+        """The lanes of endpoints that are disabled or gone: kept within bounds, not served."""
+        served = {lane.id for lane in self.lanes}
+        bounds = {endpoint.name: endpoint.backlog for endpoint in self.settings.webhooks}
+        return [
+            Parked(state, self.store, bounds.get(state.name, BacklogBound()))
+            for state in self.store.lanes()
+            if state.id not in served
+        ]
 
     def _rules(self, endpoints: Iterable[Endpoint]) -> Rules:
         lanes = {lane.endpoint.name: lane.id for lane in self.lanes}
@@ -91,8 +105,8 @@ class App:
         return [lane.cursor() for lane in self.lanes if lane.dirty]
 
     def _low(self) -> int | None:
-        lows = [low for lane in self.lanes if (low := lane.low_batch()) is not None]
-        return min(lows, default=None)
+        lows = [lane.low_batch() for lane in self.lanes] + [parked.low_batch() for parked in self.parked]
+        return min((low for low in lows if low is not None), default=None)
 
     def _store_failed(self, error: StoreError) -> None:
         """A sync failed: what the disk holds is unknown, so no more may be promised."""
@@ -109,6 +123,7 @@ class App:
             lane.start()
         await self.broker.serve()
         self._watch()
+        self._expire_parked()
         lines = [f"HookMQ {__version__}"]
         for listener, address in opened:
             lines.append(f"  listening  mqtt{'s' if listener.kind == 'ssl' else ''}://{address}")
@@ -118,6 +133,12 @@ class App:
             waiting = lane.backlog_events + lane.retrying
             if waiting:
                 lines.append(f"  waiting    {waiting:,} events from before the start")
+        for parked in self.parked:
+            kept = parked.waiting + parked.retrying
+            if kept:
+                lines.append(
+                    f"  kept       {kept:,} events for {parked.name}, which is not served at present"
+                )
         if not self.lanes:
             lines.append("  webhook    none: events go nowhere")
         lines.append(f"  store      {self.settings.store_path}")
@@ -144,10 +165,18 @@ class App:
             oldest = min((ts for lane in self.lanes if (ts := lane.oldest_ts) is not None), default=now_ms)
             self.broker.turn.hold("lag", now_ms - oldest > max_lag * 1000)
 
+    def _expire_parked(self) -> None:
+        self._parker = self.loop.call_later(PARKED_S, self._expire_parked)
+        for parked in self.parked:
+            cursor = parked.expire()
+            if cursor is not None:
+                self.journal.change(cursor)
+
     async def stop(self) -> None:
         """Stop accepting, tell the clients, commit, let requests in flight end, close the store."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for timer in (self._watcher, self._parker):
+            if timer is not None:
+                timer.cancel()
         self.broker.shut_down()
         self.journal.flush()
         await asyncio.gather(*(lane.stop(self.loop.time() + DRAIN_S) for lane in self.lanes))
