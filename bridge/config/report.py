@@ -21,7 +21,8 @@ class Message:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line is not None else str(self.file)
-        return f"{where}: {self.level}: {self.key}: {self.text}" if self.key else f"{where}: {self.level}: {self.text}"
+        key = f"{self.key}: " if self.key else ""
+        return f"{where}: {self.level}: {key}{self.text}"
 
 
 @dataclass

@@ -1,0 +1,118 @@
+"""A block's keys read by its table: known ones converted, idle and unknown ones named in a warning."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bridge.config.findings import Findings
+from bridge.config.keys import Block, Key
+from bridge.config.node import Node, found
+from bridge.config.units import Bad, Range
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known key most like `name`, or None where none is."""
+    options = list(known)
+    lower = {k.lower(): k for k in options}
+    close = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
+    if close:
+        return lower[close[0]]
+    last = name.lower().rpartition(".")[2]
+    tails = [k for k in options if k.lower().rpartition(".")[2] == last]
+    return tails[0] if tails else None
+
+
+def warn_unknown(findings: Findings, node: Node, name: str, block: str, known: Iterable[str]) -> None:
+    """One warning for a key that nobody reads, with the nearest known one."""
+    options = list(dict.fromkeys(known))
+    near = nearest(name, options)
+    prefix = f"{block}." if block else ""
+    if near is not None:
+        hint = f"did you mean {prefix}{near}?"
+    else:
+        hint = f"known keys {'of ' + block if block else 'of the file'}: {', '.join(options[:24])}"
+    findings.warn(node, f"unknown key, it has no effect; {hint}")
+
+
+def convert(findings: Findings, node: Node, key: Key) -> Any:
+    """The value of one key, or None where it is wrong (which is an error in `findings`)."""
+    return convert_as(findings, node, key, key.bounds)
+
+
+def convert_as(findings: Findings, node: Node, key: Key, bounds: Range) -> Any:
+    """`convert` with other bounds."""
+    try:
+        return key.kind.read(node, bounds)
+    except Bad as e:
+        findings.wrong(node, str(e), secret=key.kind.secret)
+        return None
+
+
+def read_block(findings: Findings, node: Node | None, block: Block) -> dict[str, tuple[Node, Any]]:
+    """All keys of a block: name → (node, value). Wrong values are errors and left out; null is unset."""
+    values: dict[str, tuple[Node, Any]] = {}
+    if node is None:
+        return values
+    if not isinstance(node.value, dict):
+        if not node.is_null:
+            findings.wrong(node, f"an object: {block.name} {{ key = value … }}")
+        return values
+    by_name = {key.name: key for key in block.keys}
+    known = {*by_name, *block.open}
+    containers = {name.rpartition(".")[0] for name in (*by_name, *block.renamed, *block.idle) if "." in name}
+
+    def walk(at: Node, prefix: str) -> None:
+        for member, child in at.children.items():
+            name = f"{prefix}{member}"
+            key = by_name.get(name)
+            if name in block.open and not prefix:
+                continue
+            if key is None and name in block.renamed:
+                today = block.renamed[name]
+                key = by_name[today]
+                if node.get(*today.split(".")) is not None:
+                    findings.warn(
+                        child, f"an older spelling of {block.name}.{today}, which is given too and wins"
+                    )
+                    continue
+                findings.warn(child, f"an older spelling, read as {block.name}.{today}")
+            if key is not None:
+                # None is a value of its own where a key may be off
+                before = len(findings.messages)
+                value = None if child.is_null or child.broken else convert(findings, child, key)
+                if not child.is_null and not child.broken and len(findings.messages) == before:
+                    values[key.name] = (child, value)
+            elif name in block.idle:
+                findings.warn(child, block.idle[name])
+            elif name in containers and isinstance(child.value, dict):
+                walk(child, f"{name}.")
+            elif name in containers:
+                if not child.is_null:
+                    findings.wrong(child, f"an object: {block.name}.{name} {{ key = value … }}")
+            else:
+                warn_unknown(findings, child, name, block.name, known)
+
+    walk(node, "")
+    return values
+
+
+def build(findings: Findings, model: type[BaseModel], values: dict[str, Any], node: Node) -> Any:
+    """A model of values that were converted one by one; None where they do not fit, which is an error."""
+    try:
+        return model(**values)
+    except ValidationError as e:
+        for problem in e.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            findings.error(
+                node.place, f"{node.key}.{name}", f"found {found(node)}, which does not fit {name}"
+            )
+        return None
+
+
+def fields(values: dict[str, tuple[Node, Any]], block: Block, model: type[BaseModel]) -> dict[str, Any]:
+    """The values that belong to `model`, by its field names."""
+    return {k.field: values[k.name][1] for k in block.keys if k.model is model and k.name in values}

@@ -1,0 +1,274 @@
+"""Every key that HookMQ honours, its place in the settings and how it is written; and those it only knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel
+
+from bridge.config.settings import (
+    Auth,
+    BacklogBound,
+    Encoding,
+    Endpoint,
+    Listener,
+    Log,
+    Mqtt,
+    Rotation,
+    StoreSettings,
+    Tls,
+)
+from bridge.config.units import (
+    BOOL,
+    FILE_NAME,
+    FLOAT,
+    INT,
+    MILLIS,
+    PATH,
+    SECONDS,
+    SECONDS_OR_OFF,
+    SECRET,
+    SIZE,
+    TEXT,
+    VERIFY,
+    WHOLE_SECONDS,
+    Kind,
+    Range,
+    one_of,
+    some_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a block: its dotted name in the file, and the field of the model that it sets."""
+
+    name: str
+    kind: Kind
+    model: type[BaseModel]
+    field: str
+
+    @property
+    def bounds(self) -> Range:
+        """The range that the model gives the field."""
+        low: Any = None
+        high: Any = None
+        open_low = False
+        for rule in self.model.model_fields[self.field].metadata:
+            if isinstance(rule, Ge):
+                low = rule.ge
+            elif isinstance(rule, Gt):
+                low, open_low = rule.gt, True
+            elif isinstance(rule, Le):
+                high = rule.le
+        return Range(low, high, open_low)
+
+    @property
+    def default(self) -> Any:
+        return self.model.model_fields[self.field].get_default()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of keys.
+
+    `renamed` has older or foreign spellings of honoured keys; `idle` has NanoMQ's keys that have no effect
+    here, with the sentence that says why; `open` are members that another reader takes.
+    """
+
+    name: str
+    keys: tuple[Key, ...]
+    renamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    idle: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    open: frozenset[str] = frozenset()
+
+
+def _keys(model: type[BaseModel], kinds: Mapping[str, Kind], **names: str) -> tuple[Key, ...]:
+    return tuple(Key(names.get(f, f), kind, model, f) for f, kind in kinds.items())
+
+
+ON_FULL = one_of("expire", "refuse")
+LEVEL = one_of(
+    "trace", "debug", "info", "warn", "error", "fatal", also={"warning": "warn", "critical": "fatal"}
+)
+ENCODING = one_of(*(e.value for e in Encoding))
+
+_TLS_RENAMED = {
+    "key": "keyfile",
+    "cert": "certfile",
+    "cacert": "cacertfile",
+    "keypass": "key_password",
+    "password": "key_password",
+    "verify": "verify_peer",
+}
+
+WEBHOOK = Block(
+    "webhook",
+    (
+        Key("enable", BOOL, Endpoint, "enable"),
+        Key("url", TEXT, Endpoint, "url"),
+        Key("body.encoding", ENCODING, Endpoint, "encoding"),
+        Key("body.base62_limit", SIZE, Endpoint, "base62_limit"),
+        Key("pool_size", INT, Endpoint, "pool_size"),
+        Key("cancel_timeout", MILLIS, Endpoint, "cancel_timeout"),
+        Key("backlog.max_bytes", SIZE, BacklogBound, "max_bytes"),
+        Key("backlog.max_age", SECONDS, BacklogBound, "max_age"),
+        Key("backlog.on_full", ON_FULL, BacklogBound, "on_full"),
+    ),
+    renamed={
+        "body.encoding_of_payload_field": "body.encoding",
+        "encode_payload": "body.encoding",
+        "encoding": "body.encoding",
+        "api.url": "url",
+    },
+    open=frozenset({"headers", "events", "rules", "rule", "ssl", "tls"}),
+)
+
+WEBHOOK_TLS = Block(
+    "webhook.ssl",
+    _keys(
+        Tls,
+        {
+            "enable": BOOL,
+            "cacertfile": PATH,
+            "certfile": PATH,
+            "keyfile": PATH,
+            "key_password": SECRET,
+            "verify_peer": VERIFY,
+        },
+    ),
+    renamed=_TLS_RENAMED,
+    idle={
+        "server_name_indication": "it has no effect: the certificate's name is checked against the url's host"
+        " (verify_peer = false checks nothing at all)"
+    },
+)
+
+_RESEND = (
+    "it has no effect: MQTT 5 forbids sending a message again on a live connection [MQTT-4.4.0-1];"
+    " HookMQ sends it again when the client comes back"
+)
+
+MQTT = Block(
+    "mqtt",
+    _keys(
+        Mqtt,
+        {
+            "max_packet_size": SIZE,
+            "max_mqueue_len": INT,
+            "max_mqueue_bytes": SIZE,
+            "max_inflight_window": INT,
+            "max_awaiting_rel": INT,
+            "max_topic_alias": INT,
+            "max_topic_levels": INT,
+            "max_client_id": INT,
+            "max_subscriptions": INT,
+            "keepalive_multiplier": FLOAT,
+            "connect_timeout": SECONDS,
+            "session_expiry_interval": WHOLE_SECONDS,
+            "property_size": SIZE,
+            "max_connections": INT,
+            "max_sessions": INT,
+            "max_retained": INT,
+            "max_retained_bytes": SIZE,
+            "max_lag": SECONDS_OR_OFF,
+            "turn_bytes": SIZE,
+        },
+    ),
+    renamed={
+        "msq_len": "max_mqueue_len",
+        "max_clientid_len": "max_client_id",
+        "idle_timeout": "connect_timeout",
+    },
+    idle={
+        "retry_interval": _RESEND,
+        "qos_duration": _RESEND,
+        "await_rel_timeout": "it has no effect, as in NanoMQ: an open QoS 2 message ends with its session",
+        "client_max_packet_size": "it has no effect: a client itself says the largest packet that it takes",
+    },
+)
+
+LISTENER_KEYS = _keys(Listener, {"backlog": INT, "max_connections": INT})
+LISTENER_TLS_KEYS = _keys(
+    Listener,
+    {
+        "certfile": PATH,
+        "keyfile": PATH,
+        "cacertfile": PATH,
+        "key_password": SECRET,
+        "verify_peer": VERIFY,
+        "fail_if_no_peer_cert": BOOL,
+    },
+)
+BIND = Key("bind", TEXT, Listener, "host")
+"""Sets `host` and `port` together; its own reader splits it."""
+ENABLE = Key("enable", BOOL, Endpoint, "enable")
+"""A listener that is not enabled is not in the settings at all."""
+
+TCP = Block("listeners.tcp", (ENABLE, BIND, *LISTENER_KEYS))
+SSL = Block("listeners.ssl", (ENABLE, BIND, *LISTENER_KEYS, *LISTENER_TLS_KEYS), renamed=_TLS_RENAMED)
+
+LOG = Block(
+    "log",
+    (
+        Key("to", some_of("file", "console", "syslog"), Log, "to"),
+        Key("level", LEVEL, Log, "level"),
+        Key("dir", PATH, Log, "dir"),
+        Key("file", FILE_NAME, Log, "file"),
+        Key("rotation.size", SIZE, Rotation, "size"),
+        Key("rotation.count", INT, Rotation, "count"),
+    ),
+)
+
+_OWN_STORE = "it has no effect: HookMQ keeps every event in its own store until it is delivered"
+STORE = Block(
+    "sqlite",
+    (
+        Key("mounted_file_path", PATH, StoreSettings, "mounted_file_path"),
+        Key("sync_delay", SECONDS, StoreSettings, "sync_delay"),
+    ),
+    idle={
+        "enable": _OWN_STORE,
+        "disk_cache_size": _OWN_STORE + " (webhook.backlog.max_bytes is its bound)",
+        "flush_mem_threshold": "it has no effect: every event is on the disk before it is acknowledged",
+        "resend_interval": "it has no effect: what a receiver did not take is sent again on its own schedule",
+    },
+)
+
+AUTH = Block(
+    "auth",
+    (Key("allow_anonymous", BOOL, Auth, "allow_anonymous"),),
+    idle={"cache": "it has no effect: this version enforces no access rules, so there is nothing to cache"},
+    open=frozenset({"password", "no_match", "deny_action", "acl", "http_auth", "rules"}),
+)
+
+BLOCKS = (WEBHOOK, WEBHOOK_TLS, MQTT, TCP, SSL, LOG, STORE, AUTH)
+
+NOT_YET: Mapping[str, str] = {
+    "http_server": "accepted, but this version has no HTTP API or dashboard yet: nothing listens there",
+    "bridges": "accepted, but this version does not connect to other brokers yet: nothing is forwarded",
+}
+"""Blocks of NanoMQ that come with a later version of HookMQ."""
+
+NO_EFFECT: Mapping[str, str] = {
+    "system": "accepted, and has no effect here: HookMQ runs one event loop and has no threads to count",
+    "preset": "accepted, and has no effect here: HookMQ has no preset sessions; a client makes its own",
+    "rules": "accepted, and has no effect here: HookMQ has no rule engine; a webhook event with a topic"
+    " filter and your receiver do its work",
+    "exchange_client": "accepted, and has no effect here: HookMQ has no message exchange",
+    "exchange": "accepted, and has no effect here: HookMQ has no message exchange",
+    "parquet": "accepted, and has no effect here: HookMQ writes no Parquet files",
+    "blf": "accepted, and has no effect here: HookMQ writes no BLF files",
+    "plugin": "accepted, and has no effect here: HookMQ loads no NanoMQ plugins",
+    "plugins": "accepted, and has no effect here: HookMQ loads no NanoMQ plugins",
+    "gateway": "accepted, and has no effect here: HookMQ has no protocol gateways",
+    "cluster": "accepted, and has no effect here: HookMQ runs as one process",
+}
+"""Blocks of NanoMQ that HookMQ reads over."""
+
+ROOTS = ("webhook", "mqtt", "listeners", "log", "sqlite", "auth", *NOT_YET, *NO_EFFECT)
+LISTENER_KINDS = ("tcp", "ssl", "ws", "wss")

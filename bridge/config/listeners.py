@@ -1,0 +1,188 @@
+"""The `listeners` block: the sockets that clients connect to (INTEROP 1.3)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Literal
+
+from bridge.config import certs
+from bridge.config.block import build, fields, nearest, read_block
+from bridge.config.findings import Findings
+from bridge.config.keys import LISTENER_KINDS, SSL, TCP, Block
+from bridge.config.node import Node
+from bridge.config.settings import Listener
+from bridge.config.units import Bad, plain, quote
+
+_PORTS = {"tcp": 1883, "ssl": 8883}
+_ANY = "0.0.0.0"  # noqa: S104  nanomq.conf's own default
+_POSSIBLE = (
+    "host:port such as 0.0.0.0:1883, [::]:1883, :1883 or 1883, a port from 0 to 65535 (0: any free one)"
+)
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+
+
+def read(findings: Findings, node: Node | None) -> tuple[Listener, ...]:
+    """All enabled listeners; that of NanoMQ's default where the file has none."""
+    if node is None or node.is_null:
+        return (Listener(kind="tcp"),)
+    if not isinstance(node.value, dict):
+        findings.wrong(node, 'an object: listeners.tcp { bind = "0.0.0.0:1883" }')
+        return ()
+    start = len(findings.messages)
+    made: list[tuple[Node, Listener]] = []
+    asked = False
+    for kind, block in node.children.items():
+        if block.is_null:
+            continue
+        if kind not in LISTENER_KINDS:
+            near = nearest(kind, LISTENER_KINDS)
+            hint = f"did you mean listeners.{near}?" if near else "known kinds: " + ", ".join(LISTENER_KINDS)
+            findings.warn(block, f"unknown kind of listener, nothing listens for it; {hint}")
+            continue
+        if not isinstance(block.value, dict):
+            findings.wrong(block, f'an object: listeners.{kind} {{ bind = "0.0.0.0:1883" }}')
+            continue
+        asked = True
+        if kind in _PORTS:
+            made += _kind(findings, "tcp" if kind == "tcp" else "ssl", block)
+        else:
+            _web_socket(findings, kind, block)
+    if any(m.level == "error" for m in findings.messages[start:]):
+        return ()
+    if not asked:
+        return (Listener(kind="tcp"),)
+    if not made:
+        findings.error(
+            node.place,
+            "listeners",
+            'no listener is left for this version to open, expected listeners.tcp { bind = "0.0.0.0:1883" }',
+        )
+    _no_doubles(findings, made)
+    return tuple(listener for _, listener in made)
+
+
+def _web_socket(findings: Findings, kind: str, block: Node) -> None:
+    enable = block.get("enable")
+    if enable is not None and (plain(enable) or "").lower() == "false":
+        return
+    bind = block.get("bind")
+    port = f" ({plain(bind)})" if bind is not None and plain(bind) else ""
+    findings.warn(
+        block, f"accepted, but MQTT over WebSocket comes with a later version: nothing listens here{port}"
+    )
+
+
+def _kind(findings: Findings, kind: Literal["tcp", "ssl"], block: Node) -> list[tuple[Node, Listener]]:
+    """The base listener of a kind and its named ones, side by side."""
+    table = TCP if kind == "tcp" else SSL
+    own: dict[str, Node] = {}
+    named: dict[str, Node] = {}
+    for name, child in block.children.items():
+        (named if isinstance(child.value, dict) else own)[name] = child
+    made: list[tuple[Node, Listener]] = []
+    if "bind" in own or not named:
+        base = Node(own, block.key, block.place)
+        made += _one(findings, kind, "default", base, table)
+    else:
+        for name, child in own.items():
+            if name != "enable":
+                findings.warn(
+                    child, f"it has no effect: {block.key} has no bind of its own, only named listeners"
+                )
+    for name, child in named.items():
+        made += _one(findings, kind, name, child, table)
+    return made
+
+
+def _one(
+    findings: Findings, kind: Literal["tcp", "ssl"], name: str, node: Node, table: Block
+) -> list[tuple[Node, Listener]]:
+    start = len(findings.messages)
+    values = read_block(findings, node, table)
+    if values.get("enable", (node, True))[1] is False:
+        return []
+    given = fields(values, table, Listener)
+    given.pop("host", None)
+    host, port = _ANY, _PORTS[kind]
+    if "bind" in values:
+        bind, text = values["bind"]
+        try:
+            host, port = parse_bind(text)
+        except Bad as e:
+            findings.error(bind.place, bind.key, str(e))
+    if kind == "ssl":
+        _check_tls(findings, node, values)
+    if any(m.level == "error" for m in findings.messages[start:]):
+        return []
+    listener = build(
+        findings, Listener, {**given, "kind": kind, "name": name, "host": host, "port": port}, node
+    )
+    return [(values.get("bind", (node, None))[0], listener)] if listener is not None else []
+
+
+def _check_tls(findings: Findings, node: Node, values: dict[str, tuple[Node, object]]) -> None:
+    missing = [name for name in ("certfile", "keyfile") if node.get(name) is None and name not in values]
+    # the older spellings cert and key have been read under today's names
+    if missing:
+        findings.error(
+            node.place,
+            node.key,
+            f"found no {' and no '.join(missing)}, expected both: a TLS listener cannot work without"
+            f" (or {node.key}.enable = false)",
+        )
+    certs.check(findings, values, server=True)
+    if values.get("verify_peer", (node, False))[1] is True and "cacertfile" not in values:
+        verify = values["verify_peer"][0]
+        findings.error(
+            verify.place, verify.key, "found true without cacertfile, expected the authority of the clients"
+        )
+    demand = values.get("fail_if_no_peer_cert", (node, False))
+    if demand[1] is True and values.get("verify_peer", (node, False))[1] is not True:
+        findings.warn(
+            demand[0], "it has no effect without verify_peer = true: clients are not asked for a certificate"
+        )
+
+
+def parse_bind(text: str) -> tuple[str, int]:
+    """`host:port`, `[ipv6]:port`, `:port` or `port` → host and port. Raises `Bad`."""
+    shown = f"found {quote(text)}, expected {_POSSIBLE}"
+    bare = text.strip()
+    scheme, _, rest = bare.rpartition("://")
+    if scheme:
+        raise Bad(
+            f"found {quote(text)}, expected it without {scheme}://: {_POSSIBLE}; did you mean {quote(rest)}?"
+        )
+    match = re.fullmatch(r"(?:(?P<host>\[[^\[\]]*\]|[^:\[\]/]*):)?(?P<port>\d{1,5})", bare)
+    if match is None or int(match["port"]) > 65535:
+        raise Bad(shown)
+    host = match["host"] or ""
+    if host.startswith("["):
+        try:
+            return str(ipaddress.IPv6Address(host[1:-1])), int(match["port"])
+        except ValueError:
+            raise Bad(shown) from None
+    if host in ("", "*"):
+        return _ANY, int(match["port"])
+    if re.fullmatch(r"[\d.]+", host):
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            raise Bad(shown) from None
+    elif not all(_LABEL.fullmatch(label) for label in host.rstrip(".").split(".")):
+        raise Bad(shown)
+    return host, int(match["port"])
+
+
+def _no_doubles(findings: Findings, made: list[tuple[Node, Listener]]) -> None:
+    seen: dict[tuple[str, int], Listener] = {}
+    for node, listener in made:
+        at = (listener.host, listener.port)
+        if listener.port and at in seen:
+            other = seen[at]
+            findings.error(
+                node.place,
+                node.key,
+                f"found {listener.host}:{listener.port}, which listeners.{other.kind} has already",
+            )
+        seen[at] = listener

@@ -1,0 +1,141 @@
+"""What may be shown of a configuration: secrets as `******`, everywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel
+
+from bridge.config.keys import LOG, MQTT, SSL, STORE, TCP, WEBHOOK, WEBHOOK_TLS, Key
+from bridge.config.node import Node
+from bridge.config.settings import Auth, Endpoint, Listener, Settings
+from bridge.config.units import plain, quote
+
+MASK = "******"
+
+_SECRET_NAME = re.compile(
+    r"authorization|cookie|token|secret|passw|pwd|credential|signature|api[-_]?key|access[-_]?key|auth[-_]?key|private",
+    re.IGNORECASE,
+)
+_SECRET_WORD = re.compile(r"^(x-)?(auth|key|sig|sas|code)$", re.IGNORECASE)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a key, header or query parameter of this name holds a secret."""
+    return bool(_SECRET_NAME.search(name) or _SECRET_WORD.match(name)) and not name.lower().endswith("file")
+
+
+def url(text: str) -> str:
+    """A URL without its user, password and secret query parameters."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return re.sub(r"//[^/@]*@", f"//{MASK}@", text)
+    netloc = parts.netloc
+    if "@" in netloc:
+        netloc = f"{MASK}@{netloc.rpartition('@')[2]}"
+    query = re.sub(r"([^&=?]+)=([^&]*)", lambda m: f"{m[1]}={MASK}" if is_secret(m[1]) else m[0], parts.query)
+    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+
+
+def snippet(node: Node, name: str, *, secret: bool = False) -> str:
+    """A node as HOCON on one line, secrets masked: for a message that shows today's spelling."""
+    # the block auth is no secret as a whole, its members are by their own names
+    body = _inline(
+        node, secret or (is_secret(name) and not (name == "auth" and isinstance(node.value, dict)))
+    )
+    return f"{_name(name)} {body}" if isinstance(node.value, dict) else f"{_name(name)} = {body}"
+
+
+def _name(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else quote(name)
+
+
+def _inline(node: Node, secret: bool) -> str:
+    value = node.value
+    if isinstance(value, dict):
+        inner = ", ".join(snippet(child, name, secret=secret) for name, child in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_inline(child, secret) for child in value) + "]"
+    if secret:
+        return quote(MASK)
+    text = plain(node)
+    if text is None:
+        return "null"
+    if "://" in text:
+        text = url(text)
+    return text if re.fullmatch(r"true|false|\d+(\.\d+)?([kKmMgG][bB]|ms|s|m|h|d)?", text) else quote(text)
+
+
+# --- the effective settings ---------------------------------------------------------------------------------
+
+
+def effective(settings: Settings) -> str:
+    """All settings in force, defaults included, as HOCON that loads again; secrets are `******`.
+
+    Masked are passwords, the user and password of a URL, its secret query parameters, and the values of
+    headers such as Authorization, Cookie or X-Api-Key. What is unset stands as a comment.
+    """
+    blocks = [_webhook(endpoint) for endpoint in settings.webhooks] or [["# webhook: none, no event is sent"]]
+    blocks += [["mqtt {", *_lines(MQTT.keys, settings.mqtt), "}"]]
+    blocks += [_listener(listener) for listener in settings.listeners]
+    blocks += [["log {", *_lines(LOG.keys, settings.log, rotation=settings.log.rotation), "}"]]
+    blocks += [["sqlite {", *_lines(STORE.keys, settings.store), "}"]]
+    blocks += [_auth(settings.auth)]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _lines(keys: Iterable[Key], model: BaseModel, **parts: BaseModel) -> list[str]:
+    """One line for each key: of `model`, or of the part whose name its own begins with (`rotation.size`)."""
+    lines = []
+    for key in keys:
+        holder = parts.get(key.name.partition(".")[0], model)
+        value: Any = getattr(holder, key.field)
+        if value is None and not key.kind.name.endswith("off"):
+            lines.append(f"  # {key.name} is not set")
+        else:
+            lines.append(f"  {key.name} = {key.kind.show(value)}")
+    return lines
+
+
+def _webhook(endpoint: Endpoint) -> list[str]:
+    shown = endpoint.model_copy(update={"url": url(endpoint.url)})
+    lines = ["webhook {", *_lines(WEBHOOK.keys, shown, backlog=endpoint.backlog)]
+    if endpoint.headers:
+        lines.append("  headers {")
+        for name, value in endpoint.headers:
+            lines.append(f"    {_segment(name)} = {quote(MASK if is_secret(name) else value)}")
+        lines.append("  }")
+    if endpoint.tls is not None:
+        lines += ["  ssl {", *("  " + line for line in _lines(WEBHOOK_TLS.keys, endpoint.tls)), "  }"]
+    lines.append("  events = [")
+    for rule in endpoint.events:
+        topic = f", topic = {quote(rule.topic)}" if rule.topic is not None else ""
+        lines.append(f'    {{ event = "on_{rule.event.action}"{topic} }}')
+    return [*lines, "  ]", "}"]
+
+
+def _listener(listener: Listener) -> list[str]:
+    table = TCP if listener.kind == "tcp" else SSL
+    name = "" if listener.name == "default" else "." + _segment(listener.name)
+    host = f"[{listener.host}]" if ":" in listener.host else listener.host
+    keys = [key for key in table.keys if key.name not in ("enable", "bind")]
+    bind = f'  bind = "{host}:{listener.port}"'
+    return [f"listeners.{listener.kind}{name} {{", bind, *_lines(keys, listener), "}"]
+
+
+def _segment(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quote(name)
+
+
+def _auth(auth: Auth) -> list[str]:
+    lines = ["auth {", f"  allow_anonymous = {str(auth.allow_anonymous).lower()}"]
+    if auth.password:
+        lines.append("  password {")
+        lines += [f"    {quote(user)} = {quote(MASK)}" for user, _ in auth.password]
+        lines.append("  }")
+    return [*lines, "}"]

@@ -1,0 +1,101 @@
+"""What a configuration says before it has a type: a tree of values that know where they stand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Scalar: TypeAlias = Any
+"""str, int, float, bool, timedelta (pyhocon's reading of `10s`) or None (null)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands: `line` is 1-based or None; an environment variable's `file` is its name."""
+
+    file: Path
+    line: int | None = None
+
+
+@dataclass(slots=True)
+class Node:
+    """One value: an object (`dict`), a list, or a scalar.
+
+    `key` is the full key as a message shall name it. `raw` is a scalar's text as written, where it is known
+    (pyhocon turns an unquoted `007` into 7 and `12h` into a timedelta; a password must stay as written).
+    `broken` marks a value that already has its error message.
+    """
+
+    value: dict[str, Node] | list[Node] | Scalar
+    key: str
+    place: Place
+    raw: str | None = None
+    broken: bool = False
+
+    @property
+    def children(self) -> dict[str, Node]:
+        """The object's members; empty for anything else."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def is_null(self) -> bool:
+        return self.value is None
+
+    def get(self, *path: str) -> Node | None:
+        """The member at `path`, or None where there is none (a null counts as none, as in HOCON)."""
+        node: Node | None = self
+        for name in path:
+            node = node.children.get(name) if node is not None else None
+        return None if node is None or node.is_null else node
+
+
+def join(parent: str, name: str) -> str:
+    """The key of a member: quoted where its name has a dot or a space in it."""
+    shown = (
+        name
+        if name and not any(c in name for c in '."{}[]=: \t\r\n')
+        else json.dumps(name, ensure_ascii=False)
+    )
+    return f"{parent}.{shown}" if parent else shown
+
+
+def merge(base: Node, over: Node) -> Node:
+    """`over` on top of `base`: objects merge, everything else is replaced (HOCON's rule)."""
+    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
+        return over
+    merged = dict(base.value)
+    for name, child in over.value.items():
+        merged[name] = merge(merged[name], child) if name in merged else child
+    return Node(merged, base.key, base.place)
+
+
+def put(root: Node, path: tuple[str, ...], node: Node) -> None:
+    """Set `node` at `path` below `root`; objects on the way are made, with the place and key of `node`."""
+    at = root
+    for depth, name in enumerate(path[:-1], 1):
+        child = at.children.get(name)
+        if child is None or not isinstance(child.value, dict):
+            child = Node({}, ".".join(path[:depth]), node.place)
+            at.children[name] = child
+        at = child
+    at.children[path[-1]] = node
+
+
+def found(node: Node) -> str:
+    """The value as an error message shows it: short, and on one line."""
+    value = node.value
+    if isinstance(value, dict):
+        return "an object { … }"
+    if isinstance(value, list):
+        return "a list [ … ]"
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        text = json.dumps(value, ensure_ascii=False) if node.raw is None else node.raw
+    elif node.raw is not None:
+        text = node.raw
+    else:
+        text = json.dumps(value) if isinstance(value, bool | int | float) else str(value)
+    return text if len(text) <= 80 else text[:77] + "…" + ('"' if text.startswith('"') else "")
