@@ -1,8 +1,9 @@
-"""Publishers that load a broker: `python -m scripts.bench.publishers PORT …`, a process of its own.
+"""Publishers that load a broker, a process of its own: `python -m scripts.bench.publishers PORT …`.
 
-With `--rate 0` every publisher keeps `--window` QoS 1 messages unacknowledged and sends as fast as acknowledgements
-come; with a rate they share it evenly. Each payload begins with `@<monotonic nanoseconds>@` where `--stamp` is
-given. Prints a JSON object: messages acknowledged, seconds from the first publish to the last acknowledgement.
+With `--rate 0` every publisher keeps `--window` QoS 1 messages unacknowledged and sends as fast as
+acknowledgements come; with a rate they share it evenly. Each payload begins with `@<monotonic nanoseconds>@`
+where `--stamp` is given. Prints a JSON object: messages acknowledged, seconds from the first publish to the last
+acknowledgement, and when it began.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ async def at_rate(publishers: list[Publisher], rate: float) -> None:
     begin = time.monotonic()
     for number in range(total):
         due = begin + number / rate
-        while (left := due - time.monotonic()) > 0:
+        while (left := due - time.monotonic()) > 0:  # noqa: ASYNC110  precise pacing
             await asyncio.sleep(left if left > 0.002 else 0)
         publishers[number % len(publishers)].send(1)
 

@@ -1,9 +1,10 @@
 """A receiver that answers 200 as fast as this machine allows, and keeps what it was sent for measuring.
 
 Run in a process of its own: `python -m scripts.bench.sink`. It prints its port, then obeys lines on stdin:
-`count` prints how many requests and how many distinct webhook-ids came, `latency` prints the milliseconds from
-each payload's stamp to its receipt (sorted, as JSON) and forgets them, `hold` stops answering, `release` answers
-all that was held and goes on, `reset` forgets all.
+
+* `count` prints how many requests and how many distinct webhook-ids came;
+* `latency` prints the milliseconds from each payload's stamp to its receipt (sorted, JSON) and forgets them;
+* `hold` stops answering, `release` answers all that was held and goes on, `reset` forgets all.
 """
 
 from __future__ import annotations
