@@ -42,7 +42,7 @@ lint: venv-dev
 	@$(PY) -m mypy
 
 bench: venv-dev
-	@$(PY) scripts/bench.py $(ARGS)
+	@$(PY) -m scripts.bench $(ARGS)
 
 lock:
 	@sh scripts/lock.sh $(ARGS)

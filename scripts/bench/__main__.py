@@ -171,7 +171,7 @@ def part_backlog(folder: Path, rounds: int) -> None:
             figures.append((broker.memory(), spent))
             print(
                 f"backlog: {waiting:,} waiting: {broker.memory() / 2**20:.1f} MiB resident, "
-                f"{spent:.1f} µs of processor time and {done['seconds'] / step * 1e6:.1f} µs per event taken in"
+                f"{spent:.1f} µs of processor time and {done['seconds'] / step * 1e6:.1f} µs per event"
             )
         (memory_10k, time_10k), (memory_1m, time_1m) = figures
         print(
@@ -204,8 +204,8 @@ def main() -> None:
     try:
         median, worst = sync_time(folder)
         print(
-            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-            f"load {os.getloadavg()[0]:.1f}; a sync takes {median:.2f} ms (p99 {worst:.2f} ms)"
+            f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}; a sync takes {median:.2f} ms (p99 {worst:.2f} ms)"
         )
         for name in args.parts or PARTS:
             PARTS[name](folder, args.rounds)

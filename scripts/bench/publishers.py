@@ -2,8 +2,8 @@
 
 With `--rate 0` every publisher keeps `--window` QoS 1 messages unacknowledged and sends as fast as
 acknowledgements come; with a rate they share it evenly. Each payload begins with `@<monotonic nanoseconds>@`
-where `--stamp` is given. Prints a JSON object: messages acknowledged, seconds from the first publish to the last
-acknowledgement, and when it began.
+where `--stamp` is given. Prints a JSON object: messages acknowledged, seconds from the first publish to the
+last acknowledgement, and when it began.
 """
 
 from __future__ import annotations
