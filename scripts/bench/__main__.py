@@ -205,7 +205,8 @@ def main() -> None:
         median, worst = sync_time(folder)
         print(
             f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-            f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}; a sync takes {median:.2f} ms (p99 {worst:.2f} ms)"
+            f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}; "
+            f"a sync takes {median:.2f} ms (p99 {worst:.2f} ms)"
         )
         for name in args.parts or PARTS:
             PARTS[name](folder, args.rounds)
