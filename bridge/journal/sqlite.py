@@ -260,7 +260,8 @@ class SqliteStore:
         free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
         if free <= _KEEP_PAGES or free * 4 <= self._db.execute("PRAGMA page_count").fetchone()[0]:
             return 0
-        self._db.execute(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})").fetchall()
+        # executescript, since execute() stops after the first page: this statement's rows have no columns.
+        self._db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
         return _SHRINK_PAGES
 
     def sync(self) -> None:

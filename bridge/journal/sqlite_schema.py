@@ -121,6 +121,8 @@ def prepare_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         for folder in missing:
             sync_folder(folder.parent)
+    except FileExistsError as error:
+        raise StoreError(f"{path}: {error.filename} is a file, not a folder: name another place") from error
     except OSError as error:
         raise _no_access(path, error) from error
 
