@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +35,30 @@ app = typer.Typer(
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0}
+
+
+def _whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """A parser of whole numbers whose error names what was found and what is possible."""
+
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch(r"-?\d{1,18}", str(text)) else None
+        if number is None or number < low or (high is not None and number > high):
+            span = f"from {low} to {high}" if high is not None else f"from {low} up"
+            raise typer.BadParameter(f"found {str(text)!r}, expected a whole number {span}.")
+        return number
+
+    return parse
+
+
+def _time(text: str) -> float:
+    """A parser of times, in seconds: `2s`, `300ms`, `1m`, `0.5`."""
+    match = _DURATION.fullmatch(str(text))
+    if match is None:
+        raise typer.BadParameter(
+            f"found {str(text)!r}, expected a number with ms, s or m, such as 300ms or 2s."
+        )
+    return float(match[1]) * _SECONDS[match[2]]
+
 
 Conf = Annotated[
     Path,
@@ -97,14 +121,15 @@ def check(conf: Conf, old_conf: OldConf = False) -> int:
 def listen(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 for any free one.")
+        int,
+        typer.Option(metavar="PORT", parser=_whole(0, 65535), help="Port to listen on; 0 for any free one."),
     ] = 8888,
     status: Annotated[
-        int, typer.Option(metavar="CODE", min=200, max=599, help="Status to answer with.")
+        int, typer.Option(metavar="CODE", parser=_whole(200, 599), help="Status to answer with.")
     ] = 200,
     delay: Annotated[
-        str, typer.Option(metavar="TIME", help="Time to wait before each answer: 300ms, 2s, 1m.")
-    ] = "0s",
+        float, typer.Option(metavar="TIME", parser=_time, help="Time before each answer: 300ms, 2s, 1m.")
+    ] = 0.0,
     pretty: Annotated[bool, typer.Option("--pretty", help="Print JSON over several lines.")] = False,
     header: Annotated[
         list[str] | None,
@@ -112,17 +137,16 @@ def listen(
     ] = None,
     quiet_headers: Annotated[bool, typer.Option("--quiet-headers", help="Print no headers.")] = False,
     count: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Exit after N requests; 0: go on until Ctrl-C.")
+        int, typer.Option(metavar="N", parser=_whole(0), help="Exit after N requests; 0: at Ctrl-C.")
     ] = 0,
 ) -> int:
     """Receive webhooks and print each one: a receiver for trying things out."""
     from bridge.listen import ListenError
     from bridge.listen import listen as run
 
-    seconds = _duration(delay, "--delay")
     headers = () if quiet_headers else tuple(header) if header else None
     try:
-        return run(host, port, status=status, delay=seconds, pretty=pretty, headers=headers, count=count)
+        return run(host, port, status=status, delay=delay, pretty=pretty, headers=headers, count=count)
     except ListenError as error:
         return _fail(str(error))
 
@@ -130,7 +154,7 @@ def listen(
 @app.command(short_help="Broker, receiver and three devices in this terminal.")
 def demo(
     seconds: Annotated[
-        float, typer.Option(min=0, metavar="N", help="End after N seconds; 0: go on until Ctrl-C.")
+        float, typer.Option(metavar="TIME", parser=_time, help="End after this time; 0: at Ctrl-C.")
     ] = 0.0,
 ) -> int:
     """Broker, receiver and three simulated devices in this terminal, on free ports."""
@@ -162,11 +186,13 @@ def _load(conf: Path, old_conf: bool) -> Report:
 
 
 def _print_messages(messages: Sequence[Message]) -> None:
-    """On standard error, one line each. Colours go only to a terminal (typer takes them away otherwise)."""
+    """On standard error, one line each, in colour where that is a terminal."""
+    from bridge.terminal import escape  # a message quotes the file, and a file may hold anything
+
     for message in messages:
         tint = typer.colors.RED if message.level == "error" else typer.colors.YELLOW
         mark = f": {message.level}: "
-        place, _, rest = str(message).partition(mark)
+        place, _, rest = escape(str(message)).partition(mark)
         if _color(sys.stderr):
             typer.echo(
                 f"{typer.style(place, bold=True)}{typer.style(mark, fg=tint)}{rest}", err=True, color=True
@@ -187,13 +213,6 @@ def _count(number: int, noun: str) -> str:
 def _fail(text: str) -> int:
     typer.echo(f"hookmq: {text}", err=True)
     return 1
-
-
-def _duration(text: str, option: str) -> float:
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise typer.BadParameter(f"{option} {text!r} is no time: use a number and ms, s or m, such as 2s.")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

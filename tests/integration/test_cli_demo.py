@@ -1,0 +1,61 @@
+"""`hookmq demo`: events within seconds, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("ended_by", ["seconds", "ctrl-c"])
+def test_demo(ended_by: str, tmp_path: Path) -> None:
+    arguments = ["--seconds", "3"] if ended_by == "seconds" else []
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "HOOKMQ_WEBHOOK__URL": "http://192.0.2.1/"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "demo", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        said = ""
+        if ended_by == "ctrl-c":
+            while not all(f'"from_client_id":"{client}"' in said for client in ("press-1", "robot-2")):
+                line = process.stdout.readline()
+                assert line, f"it ended: {process.communicate()[1]}"
+                said += line
+            process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=40)
+        said += rest
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, errors) == (0, "")
+    bodies = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    for client in ("press-1", "robot-2"):
+        actions = [
+            body["action"] for body in bodies if client in (body.get("clientid"), body.get("from_client_id"))
+        ]
+        assert actions[0] == "client_connack"
+        assert "message_publish" in actions
+        assert actions[-1] == "client_disconnected"
+    published = sum(body["action"] == "message_publish" for body in bodies)
+    match = re.search(r"The devices sent (\d+) messages; (\d+) requests", said)
+    assert match, said
+    assert (int(match[1]), int(match[2])) == (published, len(bodies))
+    assert list(tmp_path.iterdir()) == []
+    port = re.search(r"mqtt://127\.0\.0\.1:(\d+)", said)
+    assert port
+    listening = Path("/proc/net/tcp")
+    if listening.exists():
+        assert not re.search(
+            rf"^ *\d+: \w+:{int(port[1]):04X} \w+:0000 0A", listening.read_text(), re.MULTILINE
+        )
