@@ -91,7 +91,7 @@ class Mqtt(_Block):
     max_retained: int = Field(default=100000, ge=0)  # retained messages
     max_retained_bytes: int = Field(default=256 << 20, ge=0)
     max_lag: float | None = Field(default=None, gt=0)  # seconds behind which publishers wait; None: off
-    turn_bytes: int = Field(default=65536, ge=4096)  # read from clients in one turn before HTTP is served
+    turn_bytes: int = Field(default=16384, ge=4096)  # read from clients in one turn before HTTP is served
 
 
 class Listener(_Block):
