@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -72,6 +73,7 @@ class App:
         self.dispatcher = Dispatcher(self.lanes)
         for lane in self.lanes:
             lane.on_dirty = self.journal.touch
+            lane.on_full = functools.partial(self._full, lane.id)
         self.journal.on_commit.append(self.dispatcher.committed)
         self.journal.cursors = self._cursors
         self.journal.low = self._low
@@ -100,6 +102,13 @@ class App:
             for endpoint in endpoints
             for rule in endpoint.events
         )
+
+    def _full(self, lane: int, full: bool) -> None:
+        """An endpoint that refuses has passed its bound, or has room again."""
+        if full:
+            self.journal.full.add(lane)
+        else:
+            self.journal.full.discard(lane)
 
     def _cursors(self) -> Iterable[Change]:
         return [lane.cursor() for lane in self.lanes if lane.dirty]
@@ -151,14 +160,8 @@ class App:
         return lines
 
     def _watch(self) -> None:
-        """Look after the bounds that depend on time: full endpoints, and how far delivery lags."""
+        """Let publishers wait while delivery lags more than `mqtt.max_lag`."""
         self._watcher = self.loop.call_later(WATCH_S, self._watch)
-        full = self.journal.full
-        for lane in self.lanes:
-            if lane.full:
-                full.add(lane.id)
-            else:
-                full.discard(lane.id)
         max_lag = self.settings.mqtt.max_lag
         if max_lag is not None:
             now_ms = self.broker.now_ms()
