@@ -34,7 +34,6 @@ from bridge.mqtt.packets import (
 from bridge.mqtt.properties import PLACE_NAMES, encode_properties
 from bridge.mqtt.reasons import connack_return_code
 from bridge.mqtt.wire import (
-    MAX_REMAINING_LENGTH,
     MAX_STRING_SIZE,
     write_binary,
     write_string,
@@ -46,6 +45,9 @@ PINGREQ = b"\xc0\x00"
 PINGRESP = b"\xd0\x00"
 
 _PROTOCOLS = {3: b"\0\x06MQIsdp\x03", 4: b"\0\x04MQTT\x04", 5: b"\0\x04MQTT\x05"}
+_pack_u16 = struct.Struct(">H").pack
+_pack_front = struct.Struct(">BBH").pack  # first byte, remaining length, size of the topic name
+_pack_front_long = struct.Struct(">BBBH").pack  # the same with a remaining length of two bytes
 _pack_u16_pair = struct.Struct(">HH").pack
 
 
@@ -132,25 +134,26 @@ def encode_publish(
     """
     raw = topic.encode()
     size = len(raw)
-    head = 0x30 | retain | qos << 1 | dup << 3
-    if not 0 < size <= MAX_STRING_SIZE or b"\0" in raw:
+    if not 0 < size <= MAX_STRING_SIZE or "\0" in topic:
         _check_publish_topic(version, raw, properties)
+    head = 0x30 | retain | qos << 1 | dup << 3
+    middle = b""
     if qos:
         if not 0 < qos < 3 or not 0 < packet_id <= 0xFFFF:
             raise ValueError(f"PUBLISH: QoS {qos} with packet identifier {packet_id}")
-        front = b"%b%b%b" % (size.to_bytes(2, "big"), raw, packet_id.to_bytes(2, "big"))
-    else:
-        if dup:
-            raise ValueError("PUBLISH: DUP with QoS 0 [MQTT-3.3.1-2]")
-        front = size.to_bytes(2, "big") + raw
+        middle = _pack_u16(packet_id)
+    elif dup:
+        raise ValueError("PUBLISH: DUP with QoS 0 [MQTT-3.3.1-2]")
     if version == 5:
-        front += b"\0" if properties is None else encode_properties(properties, place.PUBLISH)
-    length = len(front) + len(payload)
+        middle += b"\0" if properties is None else encode_properties(properties, place.PUBLISH)
+    length = 2 + size + len(middle) + len(payload)
     if length < 128:
-        return b"%c%c%b%b" % (head, length, front, payload)
-    if length > MAX_REMAINING_LENGTH:
-        raise ValueError(f"PUBLISH: {length} bytes, at most {MAX_REMAINING_LENGTH} can be sent")
-    return b"%c%b%b%b" % (head, write_varint(length, "PUBLISH remaining length"), front, payload)
+        front = _pack_front(head, length, size)
+    elif length < 16_384:
+        front = _pack_front_long(head, length & 127 | 128, length >> 7, size)
+    else:
+        front = b"%c%b%b" % (head, write_varint(length, "PUBLISH remaining length"), _pack_u16(size))
+    return b"".join((front, raw, middle, payload))
 
 
 def _check_publish_topic(version: int, raw: bytes, properties: Properties | None) -> None:

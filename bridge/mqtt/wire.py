@@ -118,7 +118,7 @@ def write_string(text: str, what: str) -> bytes:
         raw = text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{what}: holds a lone surrogate at character {error.start}") from None
-    if b"\0" in raw:
+    if "\0" in text:
         raise ValueError(f"{what}: holds U+0000 [MQTT-1.5.4-2]")
     return write_binary(raw, what)
 

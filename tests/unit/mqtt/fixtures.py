@@ -1,0 +1,11 @@
+"""One table of control packets, good and malformed, for all tests. `cases` says how it is written."""
+
+from __future__ import annotations
+
+from . import fixtures_connection, fixtures_messages, fixtures_properties, fixtures_subscriptions
+from .cases import BAD, GOOD, Bad, Good
+
+__all__ = ["BAD", "GOOD", "Bad", "Good"]
+
+# Each of these has put its cases into GOOD and BAD.
+PARTS = (fixtures_connection, fixtures_messages, fixtures_properties, fixtures_subscriptions)
