@@ -62,7 +62,7 @@ def read_block(findings: Findings, node: Node | None, block: Block) -> dict[str,
             findings.wrong(node, f"an object: {block.name} {{ key = value … }}")
         return values
     by_name = {key.name: key for key in block.keys}
-    known = {*by_name, *block.open}
+    known = [*by_name, *sorted(block.open)]
     containers = {name.rpartition(".")[0] for name in (*by_name, *block.renamed, *block.idle) if "." in name}
 
     def walk(at: Node, prefix: str) -> None:

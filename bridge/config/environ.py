@@ -15,11 +15,13 @@ from bridge.config.findings import Findings
 from bridge.config.node import Node, Place, join, merge, put
 
 PREFIX = "HOOKMQ_"
+_NO_KEYS = frozenset({"HOOKMQ_CI"})
+"""Variables with the prefix that others read."""
 
 
 def apply(root: Node, environ: Mapping[str, str], findings: Findings) -> None:
     """Put every `HOOKMQ_*` variable into the tree; messages name the variable instead of file and line."""
-    for variable in sorted(v for v in environ if v.upper().startswith(PREFIX)):
+    for variable in sorted(v for v in environ if v.upper().startswith(PREFIX) and v not in _NO_KEYS):
         path = _path(root, variable[len(PREFIX) :])
         place = Place(Path(variable))
         key = ""

@@ -89,7 +89,10 @@ def found(node: Node) -> str:
     if isinstance(value, dict):
         return "an object { … }"
     if isinstance(value, list):
-        return "a list [ … ]"
+        if not value or any(isinstance(item.value, dict | list) for item in value):
+            return "a list [ … ]" if value else "an empty list"
+        text = ", ".join(found(item) for item in value)
+        return f"[{text}]" if len(text) <= 80 else "a list [ … ]"
     if value is None:
         return "null"
     if isinstance(value, str):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.config.findings import Findings
-from bridge.config.keys import ROOTS
+from bridge.config.keys import AUTH, MQTT, ROOTS
 from bridge.config.mask import snippet
 from bridge.config.node import Node, put
 from bridge.config.units import plain, quote
@@ -37,6 +37,7 @@ _MOVED: dict[str, str] = {
     "tls.verify_peer": "listeners.ssl.verify_peer",
     "tls.fail_if_no_peer_cert": "listeners.ssl.fail_if_no_peer_cert",
     "websocket.enable": "listeners.ws.enable",
+    "websocket.bind": "listeners.ws.bind",
     "property_size": "mqtt.property_size",
     "client_max_packet_size": "mqtt.client_max_packet_size",
     "msq_len": "mqtt.max_mqueue_len",
@@ -60,7 +61,6 @@ _MOVED: dict[str, str] = {
     "enable_acl_cache": "auth.cache.enable",
     "acl_cache_max_size": "auth.cache.max_size",
     "acl_cache_ttl": "auth.cache.ttl",
-    "acl.rule.": "auth.acl.rules.",
     "auth.http.": "auth.http_auth.",
     "auth_http": "auth.http_auth",
     "auth_http.": "auth.http_auth.",
@@ -102,8 +102,11 @@ _SPECIAL = frozenset(
     {"url", "tls.url", "websocket.url", "websocket.tls_url", "max_packet_size", "keepalive_backoff"}
 )
 _ROOTS = frozenset(key.split(".")[0] for key in (*_MOVED, *_SPECIAL)) | {"authorization"}
+_OFF = frozenset({"false", "off", "no"})
 _SILENT = frozenset({"system", "bridges", "rules", "gateway", "http_server"})
 """Blocks whose own warning says all there is to say."""
+_IDLE = {block.name: block.idle for block in (MQTT, AUTH)}
+"""Keys without an effect: not worth showing as today's spelling."""
 _SECURITY = frozenset({"allow_anonymous", "no_match", "deny_action", "password", "acl", "http_auth"})
 
 
@@ -135,7 +138,7 @@ class Older:
         self.moved: dict[str, tuple[Node, str]] = {}  # today's block → the first old key in it
         self.events: list[Node] = []
         self.logins: dict[str, _Login] = {}
-        self.tls_enabled = False
+        self.acl: list[Node] = []
 
     # --- a HOCON file ---------------------------------------------------------------------------------------
 
@@ -234,12 +237,17 @@ class Older:
                 return
             self.findings.warn(node, "it has no effect: this version enforces no access rules anyway")
             return
+        if path[:2] == ("acl", "rule"):
+            spec = _json_object(node)
+            self.acl.append(spec if spec is not None else node)
+            return
         target = today(path)
+        if target is None and path[:2] == ("web", "hook"):
+            target = ("webhook", *path[2:])
         if target is None:
-            target = ("webhook", *path[2:]) if path[:2] == ("web", "hook") else path
-        elif whole == "log.to" and isinstance(node.value, str):
-            node = Node(node.value, node.key, node.place, node.raw)
-        self._put(target, node)
+            put(self.root, path, node)  # unknown then and now: its reader says so
+        else:
+            self._put(target, node)
 
     def _special(self, whole: str, node: Node) -> None:
         text = (plain(node) or "").strip()
@@ -263,38 +271,27 @@ class Older:
     def _rule(self, path: tuple[str, ...], node: Node) -> None:
         """`web.hook.rule.<type>.<name>.<No> = {"action": "…", "topic": "…"}`."""
         if isinstance(node.value, str):
-            text = node.value.strip()
-            try:
-                spec: Any = json.loads(text)
-            except ValueError:
-                spec = None
-            if not isinstance(spec, dict):
+            spec = _json_object(node)
+            if spec is None:
                 self.findings.wrong(node, 'a rule such as {"action": "on_message_publish", "topic": "foo/#"}')
                 return
-            node = _from_json(spec, node)
+            node = spec
         self.events.extend(rule_events(node, self.findings, path))
         self._mark(("webhook", "events"), node)
 
     def _put(self, target: tuple[str, ...], node: Node) -> None:
-        security = target[-1] in _SECURITY and target[0] == "auth" and not self.classic
+        key = ".".join(target)
+        misplaced = target[0] == "auth" and target[-1] in _SECURITY and not self.classic
         existing = self.root.get(*target)
-        if existing is not None and not node.is_null:
-            key = ".".join(target)
-            if target == ("auth", "allow_anonymous") and (plain(node) or "").strip().lower() in (
-                "false",
-                "off",
-                "no",
-            ):
-                self.findings.warn(node, f"given twice; false, the stricter, is used: write {key} = false")
-                put(self.root, target, node)
-            else:
-                self.findings.warn(node, f"another spelling of {key}, which is given too and wins")
+        strict = target == ("auth", "allow_anonymous") and (plain(node) or "").strip().lower() in _OFF
+        if existing is not None and not strict:
+            self.findings.warn(node, f"another spelling of {key}, which is given too and wins")
             return
         put(self.root, target, node)
-        if security:
-            self.findings.warn(
-                node, f"misplaced, honoured as {'.'.join(target)}: it belongs in the block auth"
-            )
+        if misplaced:
+            self.findings.warn(node, f"misplaced, honoured as {key}: it belongs in the block auth")
+        elif existing is not None:
+            self.findings.warn(node, f"{key} is given too; false, the stricter, is used")
         else:
             self._mark(target, node)
 
@@ -324,10 +321,20 @@ class Older:
             listed = self.root.get("webhook", "events")
             events = list(listed.value) if listed is not None and isinstance(listed.value, list) else []
             put(self.root, ("webhook", "events"), Node([*events, *self.events], "webhook.events", place))
+        if self.acl:
+            put_new(
+                self.root,
+                ("auth", "acl"),
+                Node({"rules": Node(self.acl, "acl.rule", self.acl[0].place)}, "acl.rule", self.acl[0].place),
+            )
+            self._mark(("auth", "acl"), self.acl[0])
         self._tls_switch()
         for block, (node, key) in self.moved.items():
             shown = self.root.children.get(block)
             if shown is not None:
+                idle = _IDLE.get(block, ())
+                members = {name: child for name, child in shown.children.items() if name not in idle}
+                shown = Node(members, shown.key, shown.place)
                 text = "classic spelling" if self.classic else "an older spelling"
                 self.findings.warning(node.place, key, f"{text}; today: {snippet(shown, block)}")
 
@@ -362,14 +369,21 @@ def leaves(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
         yield path, node
 
 
-def _from_json(spec: dict[str, Any], node: Node) -> Node:
-    children = {}
-    for name, value in spec.items():
-        if isinstance(value, str | int | float | bool) or value is None:
-            children[name] = Node(
-                value, node.key, node.place, None if isinstance(value, str) else json.dumps(value)
-            )
-    return Node(children, node.key, node.place)
+def _json_object(node: Node) -> Node | None:
+    """The object that a classic value holds as JSON, or None."""
+    try:
+        spec = json.loads(str(node.value))
+    except (ValueError, RecursionError):
+        return None
+    return _from_json(spec, node) if isinstance(spec, dict) else None
+
+
+def _from_json(value: Any, node: Node) -> Node:
+    if isinstance(value, dict):
+        return Node({k: _from_json(v, node) for k, v in value.items()}, node.key, node.place)
+    if isinstance(value, list):
+        return Node([_from_json(v, node) for v in value], node.key, node.place)
+    return Node(value, node.key, node.place, None if isinstance(value, str) else json.dumps(value))
 
 
 def rule_events(node: Node, findings: Findings, path: tuple[str, ...] = ()) -> list[Node]:

@@ -1,0 +1,152 @@
+"""What is found in files that users write: includes, substitutions, spellings, syntax errors."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.config.load import load
+
+from .conftest import Read
+
+WEBHOOK = 'webhook { url = "http://h", events = [ { event = on_client_connack } ] }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "a {\n b = 1\n c {\n d = 2\n}\n",
+            "1: error: HOCON syntax: the { of a that opens here is never closed, expected }",
+        ),
+        ("a = [1,\n2\n", "1: error: HOCON syntax: the [ of a that opens here is never closed, expected ]"),
+        ("a = 1\n}\n", '2: error: HOCON syntax: unexpected "}" at column 1, a bracket that nothing opened'),
+        (
+            "a {\n\tb = p@ss\n}",
+            '2: error: HOCON syntax: unexpected "@" at column 14; a value with @ in it needs quotes: "…"',
+        ),
+        (
+            'a {\n  b = "x\n}',
+            "2: error: HOCON syntax: unexpected a double quote at column 7, expected a closing quote on the same line",
+        ),
+        (
+            "a = 1\nb = file,console\n",
+            "2: error: HOCON syntax: the line ends where = and a value, or {, were expected;"
+            " a text with a comma in it needs quotes, a list needs [ … ]",
+        ),
+        (
+            "bind = [::]:1883",
+            "1: error: HOCON syntax: a value that begins with [ or { and goes on behind the bracket needs quotes",
+        ),
+        ("b\u00a0= 1", "1: error: HOCON syntax: unexpected '\\xa0' (NO-BREAK SPACE) at column 2"),
+        ("[1, 2]", "1: error: found a list, expected keys and values"),
+        ("a=" + "[" * 70, "1: error: HOCON syntax: more than 60 brackets inside one another"),
+        ("\na = ${b}\nb = ${a}", "1: error: HOCON syntax: a substitution ${…} that refers to itself"),
+    ],
+)
+def test_syntax_errors_have_a_place(read: Read, text: str, message: str) -> None:
+    assert read.lines(text) == [message]
+    assert read(text).settings is None
+
+
+def test_a_syntax_error_quotes_no_value(read: Read) -> None:
+    assert "hunter2" not in "".join(read.lines("auth.password.admin = hunter2@home\n"))
+
+
+def test_line_ends_and_byte_order_mark(read: Read) -> None:
+    read.path.write_bytes(b"\xef\xbb\xbfmqtt {\r\n  max_lag = x\r\n}\r\n")
+    assert [m.line for m in load(read.path, {}).messages] == [2]
+
+
+def test_a_file_that_is_not_utf8(read: Read) -> None:
+    read.path.write_bytes(b"a = 1\nb = \xff\n")
+    assert str(load(read.path, {}).messages[0]) == (
+        f"{read.path}: error: line 2 holds the byte 0xff, which is not UTF-8"
+    )
+
+
+def test_a_missing_file(read: Read) -> None:
+    report = load(read.path, {})
+    assert report.settings is None
+    assert str(report.messages[0]) == f"{read.path}: error: cannot read the file: No such file or directory"
+    assert "Is a directory" in str(load(read.folder, {}).messages[0])
+
+
+# --- includes -----------------------------------------------------------------------------------------------
+
+
+def test_messages_name_the_included_file_and_its_line(read: Read) -> None:
+    (read.folder / "sub").mkdir()
+    (read.folder / "sub" / "mqtt.conf").write_text('# first\nmax_lag = soon\ninclude "more.conf"\n')
+    (read.folder / "sub" / "more.conf").write_text("{\n  turn_bytes = few\n}\n")
+    report = read('mqtt {\n  include "sub/mqtt.conf"\n  max_sessions = none\n}\nlog.level = x')
+    assert [(m.file.name, m.line, m.key) for m in report.errors] == [
+        ("nanomq.conf", 3, "mqtt.max_sessions"),
+        ("nanomq.conf", 5, "log.level"),
+        ("more.conf", 2, "mqtt.turn_bytes"),
+        ("mqtt.conf", 2, "mqtt.max_lag"),
+    ]
+
+
+def test_passwords_of_an_include_stay_as_written(read: Read) -> None:
+    (read.folder / "pwd.conf").write_text(
+        '"admin" : "public"\nplant : 0815\njohn.doe: 12h\n"a.b":"x y"\nyes: true\nbig: 1e5\n'
+    )
+    settings = read('auth { password = {include "pwd.conf"} }').settings
+    assert settings is not None
+    assert [(user, secret.get_secret_value()) for user, secret in settings.auth.password] == [
+        ("admin", "public"),
+        ("plant", "0815"),
+        ("john.doe", "12h"),
+        ("a.b", "x y"),
+        ("yes", "true"),
+        ("big", "1e5"),
+    ]
+
+
+def test_includes_that_cannot_be(read: Read) -> None:
+    (read.folder / "loop.conf").write_text('\ninclude "loop.conf"\n')
+    text = 'include "none.conf"\nlog { include "http://h/x" }\ninclude "loop.conf"\ninclude package("x:y")\nlog.level = x\n'
+    report = read(text)
+    assert [(m.file.name, m.line, m.key, m.text) for m in report.messages] == [
+        (
+            "nanomq.conf",
+            1,
+            'include "none.conf"',
+            f"cannot read {read.folder}/none.conf: No such file or directory",
+        ),
+        ("nanomq.conf", 2, 'include "http://h/x"', "HookMQ includes files only, expected a path"),
+        ("nanomq.conf", 4, 'include "x:y"', "HookMQ includes files only, expected a path"),
+        ("nanomq.conf", 5, "log.level", "found x, expected trace, debug, info, warn, error or fatal"),
+        ("loop.conf", 2, 'include "loop.conf"', "the file includes itself"),
+    ]
+
+
+# --- substitution -------------------------------------------------------------------------------------------
+
+
+def test_substitutions_come_from_the_file_and_the_environment(read: Read) -> None:
+    report = read(
+        'port = 1999\nhost = ${HOST}\nlisteners.tcp.bind = ${HOST}":"${port}\n'
+        'webhook { url = "http://one"\n url = ${?URL}\n events = [{event = on_client_connack}] }',
+        {"HOST": "10.0.0.1"},
+    )
+    assert report.errors == []
+    assert report.settings is not None
+    assert (report.settings.listeners[0].host, report.settings.listeners[0].port) == ("10.0.0.1", 1999)
+    assert report.settings.webhooks[0].url == "http://one"
+
+
+def test_every_unknown_substitution_is_reported(read: Read) -> None:
+    text = "webhook {\n  url = ${NO_URL}\n  pool_size = ${NO_POOL}\n  events = [ { event = ${NO_EVENT} } ]\n}\nlog.dir = x${NO_DIR}y"
+    assert [line.split(" is ")[0] for line in read.lines(text)] == [
+        "2: error: webhook.url: ${NO_URL}",
+        "3: error: webhook.pool_size: ${NO_POOL}",
+        "4: error: webhook.events[0].event: ${NO_EVENT}",
+        "6: error: log.dir: ${NO_DIR}",
+    ]
+
+
+def test_a_bad_value_by_substitution_is_at_its_key(read: Read) -> None:
+    assert read.lines(WEBHOOK + "mqtt.max_sessions = ${N}", {"N": "many"}) == [
+        '2: error: mqtt.max_sessions: found "many", expected a whole number of at least 1'
+    ]
