@@ -41,12 +41,10 @@ def test_demo(ended_by: str, tmp_path: Path) -> None:
     assert (process.returncode, errors) == (0, "")
     bodies = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     for client in ("press-1", "robot-2"):
-        actions = [
-            body["action"] for body in bodies if client in (body.get("clientid"), body.get("from_client_id"))
-        ]
-        assert actions[0] == "client_connack"
-        assert "message_publish" in actions
-        assert actions[-1] == "client_disconnected"
+        # Messages may overtake lifecycle events on another connection; those of one client keep their order.
+        actions = [body["action"] for body in bodies if body.get("clientid") == client]
+        assert actions == ["client_connack", "client_disconnected"]
+        assert any(body.get("from_client_id") == client for body in bodies)
     published = sum(body["action"] == "message_publish" for body in bodies)
     match = re.search(r"The devices sent (\d+) messages; (\d+) requests", said)
     assert match, said
