@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from bridge import __version__
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
@@ -66,9 +68,13 @@ class App:
         self.store.on_error = self._store_failed
         endpoints = [endpoint for endpoint in settings.webhooks if endpoint.enable]
         self.lanes: list[Lane] = []
+        self.waiting: dict[int, int] = {}  # by lane: events from before the start
         for endpoint in endpoints:
             state = self.store.lane(endpoint.name)
-            self.lanes.append(Lane(endpoint, state, self.journal, self.loop))
+            lane = Lane(endpoint, state, self.journal, self.loop)
+            self.lanes.append(lane)
+            # Before anything is sent, or added by `restore`.
+            self.waiting[lane.id] = lane.backlog_events + len(state.holes) + state.retries
         self.parked = self._park()
         self.dispatcher = Dispatcher(self.lanes)
         for lane in self.lanes:
@@ -124,8 +130,11 @@ class App:
         self.stopping.set()
 
     async def start(self) -> list[str]:
-        """Restore, open the listeners, start delivery; returns the lines that say what runs."""
-        lost = restore(self.broker)
+        """Restore, open the listeners, start delivery; returns the lines that say what runs.
+
+        Raises ListenError and StoreError.
+        """
+        lost = self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
         for lane in self.lanes:
@@ -139,7 +148,7 @@ class App:
         for lane in self.lanes:
             lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
             lines.append(f"  events     {_events(lane.endpoint)}")
-            waiting = lane.backlog_events + lane.retrying
+            waiting = self.waiting[lane.id]
             if waiting:
                 lines.append(f"  waiting    {waiting:,} events from before the start")
         for parked in self.parked:
@@ -158,6 +167,16 @@ class App:
                 "sqlite.mounted_file_path: %s is in memory (tmpfs), a power cut loses it", self.store.path
             )
         return lines
+
+    def _restore(self) -> int:
+        """Take up the broker's state; how many connections the last process left open."""
+        try:
+            return restore(self.broker)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise StoreError(
+                f"{self.store.path}: the broker's state in it is damaged ({error}): "
+                f"restore a copy, or move it away and a new store is made"
+            ) from error
 
     def _watch(self) -> None:
         """Let publishers wait while delivery lags more than `mqtt.max_lag`."""
@@ -211,6 +230,19 @@ def _loop_factory() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def _raise_file_limit() -> None:
+    """As many open files as the system allows: each connection is one, and a login's limit is often 1,024."""
+    try:
+        import resource  # noqa: PLC0415  not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # macOS has its own maximum below an unlimited hard limit; the soft limit stays as it is then.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _main(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     try:
@@ -234,7 +266,7 @@ async def _main(settings: Settings) -> int:
     try:
         try:
             lines = await app.start()
-        except ListenError as error:
+        except (ListenError, StoreError) as error:
             raise StartError(str(error)) from None
         print("\n".join(lines), flush=True)
         log.info("ready")
@@ -253,6 +285,7 @@ def run(settings: Settings, *, conf: Path) -> int:
         configure(settings.log)
     except LogError as error:
         raise StartError(str(error)) from None
+    _raise_file_limit()
     if sys.version_info >= (3, 12):
         return asyncio.run(_main(settings), loop_factory=_loop_factory)
     with asyncio.Runner(loop_factory=_loop_factory) as runner:
