@@ -16,29 +16,35 @@ import pytest
 @pytest.mark.parametrize("ended_by", ["seconds", "ctrl-c"])
 def test_demo(ended_by: str, tmp_path: Path) -> None:
     arguments = ["--seconds", "3"] if ended_by == "seconds" else []
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "HOOKMQ_WEBHOOK__URL": "http://192.0.2.1/"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bridge", "demo", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    try:
-        assert process.stdout is not None
-        said = ""
-        if ended_by == "ctrl-c":
-            while not all(f'"from_client_id":"{client}"' in said for client in ("press-1", "robot-2")):
-                line = process.stdout.readline()
-                assert line, f"it ended: {process.communicate()[1]}"
-                said += line
-            process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=40)
-        said += rest
-    finally:
-        process.kill()
-        process.wait()
-    assert (process.returncode, errors) == (0, "")
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder), "HOOKMQ_WEBHOOK__URL": "http://192.0.2.1/"}
+    with (tmp_path / "errors").open("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "demo", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+        )
+        with process:
+            try:
+                assert process.stdout is not None
+                said = ""
+                if ended_by == "ctrl-c":
+                    while not all(
+                        f'"from_client_id":"{client}"' in said for client in ("press-1", "robot-2")
+                    ):
+                        line = process.stdout.readline()
+                        assert line, f"it ended: {(tmp_path / 'errors').read_text()}"
+                        said += line
+                    process.send_signal(signal.SIGINT)
+                said += process.stdout.read()
+                process.wait(20)
+            finally:
+                process.kill()
+        errors.seek(0)
+        assert (process.returncode, errors.read()) == (0, "")
     bodies = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     for client in ("press-1", "robot-2"):
         # Messages may overtake lifecycle events on another connection; those of one client keep their order.
@@ -49,7 +55,7 @@ def test_demo(ended_by: str, tmp_path: Path) -> None:
     match = re.search(r"The devices sent (\d+) messages; (\d+) requests", said)
     assert match, said
     assert (int(match[1]), int(match[2])) == (published, len(bodies))
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
     port = re.search(r"mqtt://127\.0\.0\.1:(\d+)", said)
     assert port
     listening = Path("/proc/net/tcp")
