@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bridge.mqtt.packets import Properties
 
+_PROPERTY_COST = 160  # bytes of memory that a string pair takes beside its characters, roughly
+
 
 class Client:
     """One connection's client, as hooks and events see it. Never holds a password."""
@@ -49,7 +51,18 @@ class Client:
 class Message:
     """An application message on its way to subscribers or kept as retained; shared by all of them."""
 
-    __slots__ = ("client", "encoded", "expires", "payload", "properties", "qos", "retain", "topic", "ts")
+    __slots__ = (
+        "client",
+        "encoded",
+        "expires",
+        "payload",
+        "properties",
+        "qos",
+        "retain",
+        "size",
+        "topic",
+        "ts",
+    )
 
     def __init__(
         self,
@@ -66,17 +79,23 @@ class Message:
         self.payload = payload
         self.qos = qos
         self.retain = retain
-        self.properties = (
-            properties  # what goes on to subscribers, [MQTT-3.3.2-…]: never the publisher's alias
-        )
+        self.properties = properties  # what goes on to subscribers: never the publisher's topic alias
         self.client = client  # the publisher
         self.ts = ts  # Unix ms of its arrival
         self.expires = expires  # loop time at which it is too old to deliver; None: never
-        self.encoded: dict[int, bytes] | None = (
-            None  # version to its plain QoS 0 packet, made once for a fan-out
-        )
+        # Version to its plain QoS 0 packet, made once for a fan-out.
+        self.encoded: dict[int, bytes] | None = None
+        self.size = len(payload) + len(topic) + 128  # approximate bytes that a queue holds for it
+        if properties is not None:
+            self.size += _weight(properties)
 
-    @property
-    def size(self) -> int:
-        """Approximate bytes that a queue holds for it."""
-        return len(self.payload) + len(self.topic) + 128
+
+def _weight(properties: Properties) -> int:
+    """Approximate bytes of memory of what `forwardable` lets through."""
+    size = 256
+    for value in (properties.content_type, properties.response_topic, properties.correlation_data):
+        if value is not None:
+            size += len(value)
+    for name, text in properties.user_property or ():
+        size += len(name) + len(text) + _PROPERTY_COST
+    return size

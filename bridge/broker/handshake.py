@@ -10,11 +10,11 @@ import secrets
 from typing import TYPE_CHECKING
 
 from bridge.broker.client import Client
-from bridge.broker.outgoing import drain, resend
+from bridge.broker.outgoing import ALIASES_OUT, start
 from bridge.mqtt import encoder
-from bridge.mqtt.packets import Connect, Properties, Publish
+from bridge.mqtt.packets import Connect, Properties
 from bridge.mqtt.reasons import ReasonCode, connack_name, connack_return_code
-from bridge.mqtt.topics import valid_topic_name
+from bridge.mqtt.wire import shown
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
@@ -50,48 +50,46 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         properties=packet.properties,
     )
     conn.client = client
-    for check in broker.hooks.on_connect:
-        code = code or check(client, packet)
+    for check in broker.hooks.on_connect:  # all of them: they also see who is refused
+        verdict = check(client, packet)
+        code = code or verdict
     if not code and properties.authentication_method is not None:
         code = ReasonCode.BAD_AUTHENTICATION_METHOD  # section 4.12: none is supported
-    if not code and packet.will is not None and not valid_topic_name(packet.will.topic):
-        code = ReasonCode.TOPIC_NAME_INVALID
     if not code:
         code = broker.admit(clientid)
+    conn.peer_max_packet = properties.maximum_packet_size or 0
+    expiry = _expiry(conn, packet, properties)
+    answer = _answer(conn, properties, expiry, assigned) if version == 5 else None
+    if not code and not conn.takes(len(encoder.encode_connack(version, False, 0, answer))):
+        code = ReasonCode.PACKET_TOO_LARGE  # it could not read what it has to know
     if code:
         _refuse(conn, code)
         return
 
-    expiry = _expiry(conn, packet, properties)
     conn.peer_receive_maximum = min(properties.receive_maximum or 65535, settings.max_inflight_window)
-    conn.peer_max_packet = properties.maximum_packet_size or 0
-    conn.alias_max_out = min(properties.topic_alias_maximum or 0, settings.max_topic_alias)
+    conn.alias_max_out = min(properties.topic_alias_maximum or 0, settings.max_topic_alias, ALIASES_OUT)
     conn.keepalive = keepalive * settings.keepalive_multiplier
-    if packet.will is not None:
-        will = packet.will
-        asked = will.properties or Properties()
-        conn.will_delay = asked.will_delay_interval or 0
-        conn.will = broker.message(
-            client,
-            Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties),
-        )
+    conn.will = packet.will
     session, present = broker.open_session(conn, client, packet, expiry)
     conn.session = session
     for on_connected in broker.hooks.on_connected:
         on_connected(client)
     for on_connacked in broker.hooks.on_connacked:
         on_connacked(client, "success")
-    answer = None
-    if version == 5:
-        answer = Properties(
-            session_expiry_interval=expiry if expiry != (properties.session_expiry_interval or 0) else None,
-            receive_maximum=settings.max_inflight_window if settings.max_inflight_window < 65535 else None,
-            maximum_packet_size=settings.max_packet_size,
-            assigned_client_identifier=assigned,
-            topic_alias_maximum=settings.max_topic_alias or None,
-        )
     conn.journal.ack(conn, encoder.encode_connack(version, present, 0, answer))
-    conn.journal.after(_ready, conn)
+    conn.journal.after(start, conn)
+
+
+def _answer(conn: Connection, asked: Properties, expiry: int, assigned: str | None) -> Properties:
+    """What CONNACK says to an MQTT 5 client (section 3.2.2.3): where we differ from what it has to assume."""
+    receive_maximum = conn.broker.receive_maximum
+    return Properties(
+        session_expiry_interval=expiry if expiry != (asked.session_expiry_interval or 0) else None,
+        receive_maximum=receive_maximum if receive_maximum < 65535 else None,
+        maximum_packet_size=conn.settings.max_packet_size,
+        assigned_client_identifier=assigned,
+        topic_alias_maximum=conn.settings.max_topic_alias or None,
+    )
 
 
 def _expiry(conn: Connection, packet: Connect, properties: Properties) -> int:
@@ -109,17 +107,9 @@ def _refuse(conn: Connection, code: int) -> None:
     for on_connacked in conn.broker.hooks.on_connacked:
         on_connacked(client, reason)
     conn.broker.stats.refused += 1
-    log.info("client %r at %s refused: %s", client.clientid, conn.peername, reason)
+    log.info("client %s at %s refused: %s", shown(client.clientid), conn.peername, reason)
     wire = code if version == 5 else connack_return_code(code)
-    conn.journal.ack(conn, encoder.encode_connack(version, False, wire))
+    answer = encoder.encode_connack(version, False, wire)
+    if conn.takes(len(answer)):
+        conn.journal.ack(conn, answer)
     conn.end(reason)
-
-
-def _ready(conn: Connection) -> None:
-    """CONNACK is out: what the session holds follows ([MQTT-4.4.0-1])."""
-    session = conn.session
-    if conn.closed or session is None or session.connection is not conn:
-        return
-    conn.ready = True
-    resend(conn)
-    drain(conn)

@@ -1,4 +1,11 @@
-"""PUBLISH from a client, and PUBREL (sections 3.3, 3.6, 4.3): accepted, stored, then acknowledged."""
+"""PUBLISH from a client, and PUBREL (sections 3.3, 3.6, 4.3): accepted, stored, then acknowledged.
+
+Our Receive Maximum (section 3.3.4) bounds what a client may have open. More QoS 2 messages than that end the
+connection with 0x93, in every version: it is the client that leaves them open. QoS 1 messages are open only
+as long as our own disk takes, so that a client that sends more of them is made to wait
+(`Connection._throttle`), and not sent away for what it cannot see: a client of 3.1.1 knows no such limit, and
+not every MQTT 5 library keeps it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +41,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
             # Still open: acknowledged again, published once ([MQTT-4.3.3-10]).
             conn.journal.ack(conn, encoder.encode(Pubrec(packet.packet_id), conn.version))
             return
-        if len(waiting) >= conn.settings.max_awaiting_rel:
+        if len(waiting) >= broker.receive_maximum:
             conn.fault(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages open than allowed")
             return
     hooks = broker.hooks
@@ -43,7 +50,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         if code:
             _reject(conn, packet, code)
             return
-    ts = broker.now_ms()
+    ts = broker.read_at
     for on_published in hooks.on_published:
         on_published(client, packet, ts)
     if packet.retain or broker.subscriptions.match(packet.topic):
@@ -56,10 +63,11 @@ def on_publish(conn: Connection, packet: Publish) -> None:
             conn.journal.after(broker.route, message, session)
     broker.stats.received += 1
     if qos == 1:
+        conn.unacked += 1
         conn.journal.ack(conn, encoder.encode_puback(conn.version, packet.packet_id))
     elif qos == 2:
-        session.awaiting_rel.add(packet.packet_id)
-        if session.expiry:
+        session.await_rel(packet.packet_id)
+        if session.stored:
             broker.rows.open_id(session, packet.packet_id)
         conn.journal.ack(conn, encoder.encode_pubrec(conn.version, packet.packet_id))
 
@@ -74,12 +82,20 @@ def _resolve(conn: Connection, packet: Publish, properties: Properties) -> int:
     elif alias is not None:
         if alias > conn.settings.max_topic_alias:  # [MQTT-3.3.2-9]
             code, text = ReasonCode.TOPIC_ALIAS_INVALID, f"topic alias {alias} is above the maximum"
-        elif packet.topic:
-            conn.aliases_in[alias] = packet.topic
-        elif (topic := conn.aliases_in.get(alias)) is not None:
-            packet.topic = topic
         else:
-            code, text = ReasonCode.PROTOCOL_ERROR, f"topic alias {alias} was never set"
+            aliases = conn.aliases_in
+            if aliases is None:
+                aliases = conn.aliases_in = {}
+            known = aliases.get(alias)
+            if packet.topic:
+                aliases[alias] = packet.topic
+                conn.alias_bytes += len(packet.topic) - (len(known) if known is not None else 0)
+                if conn.alias_bytes > conn.settings.max_mqueue_bytes:
+                    code, text = ReasonCode.QUOTA_EXCEEDED, "its topic aliases hold too many bytes"
+            elif known is not None:
+                packet.topic = known
+            else:
+                code, text = ReasonCode.PROTOCOL_ERROR, f"topic alias {alias} was never set"
     if not code and properties.response_topic is not None and not valid_topic_name(properties.response_topic):
         code, text = ReasonCode.PROTOCOL_ERROR, "the response topic has a wildcard"  # [MQTT-3.3.2-14]
     if code:
@@ -107,7 +123,7 @@ def on_pubrel(conn: Connection, packet: Pubrel) -> None:
     code = 0
     if packet.packet_id in session.awaiting_rel:
         session.awaiting_rel.discard(packet.packet_id)
-        if session.expiry:
+        if session.stored:
             conn.broker.rows.close_id(session, packet.packet_id)
     elif conn.version == 5:
         code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND

@@ -40,11 +40,20 @@ def tls_context(listener: Listener, key: str) -> ssl.SSLContext:
     return context
 
 
+def key_of(listener: Listener) -> str:
+    """The key of the listener's block."""
+    return f"listeners.{listener.kind}" + ("" if listener.name == "default" else f".{listener.name}")
+
+
 async def listen(
-    loop: asyncio.AbstractEventLoop, listener: Listener, factory: Callable[[], asyncio.Protocol]
+    loop: asyncio.AbstractEventLoop,
+    listener: Listener,
+    factory: Callable[[], asyncio.Protocol],
+    *,
+    handshake_timeout: float = 10.0,
 ) -> asyncio.Server:
-    """Open the listener. Raises ListenError."""
-    key = f"listeners.{listener.kind}" + ("" if listener.name == "default" else f".{listener.name}")
+    """Open the listener; a TLS handshake may take `handshake_timeout` seconds. Raises ListenError."""
+    key = key_of(listener)
     context = tls_context(listener, key) if listener.kind == "ssl" else None
     try:
         return await loop.create_server(
@@ -52,6 +61,7 @@ async def listen(
             listener.host or None,
             listener.port,
             ssl=context,
+            ssl_handshake_timeout=handshake_timeout if context is not None else None,
             backlog=listener.backlog,
             start_serving=False,
         )

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from bridge.broker.client import Client
 from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt import encoder
-from bridge.mqtt.packets import Properties, Puback, Pubcomp, Pubrec, Pubrel
+from bridge.mqtt.packets import Properties, Puback, Pubcomp, Pubrec
 from bridge.mqtt.reasons import ReasonCode
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
+    from bridge.broker.session import Session
+
+ALIASES_OUT = 4096
+"""Topic aliases made for one client at most; each keeps its topic in memory."""
+ALIAS_TOPIC_SIZE = 1024
+"""Characters of a topic that gets an alias at most."""
+OWED_STEP = 256
+"""Retained messages sent to one client in one turn at most."""
 
 
 def deliver(conn: Connection, delivery: Delivery) -> None:
@@ -22,29 +31,61 @@ def deliver(conn: Connection, delivery: Delivery) -> None:
         conn.broker.enqueue(session, delivery)
     elif delivery.qos == 0:
         _send(conn, delivery, 0)
-    elif len(session.inflight) < conn.peer_receive_maximum:
-        packet_id = session.free_id()
-        session.inflight[packet_id] = delivery
-        _send(conn, delivery, packet_id)
+    elif _window_open(conn, session):
+        _send(conn, delivery, session.launch(delivery))
     else:
         conn.broker.enqueue(session, delivery)
 
 
+def _window_open(conn: Connection, session: Session) -> bool:
+    """Whether one more QoS 1 or 2 message may be in flight ([MQTT-3.3.4-9])."""
+    return (
+        len(session.inflight) < conn.peer_receive_maximum
+        and session.inflight_bytes < conn.settings.max_mqueue_bytes
+    )
+
+
 def drain(conn: Connection) -> None:
-    """Send from the session's queue what the client takes now."""
+    """Send what the client takes now: what was in flight before, then the queue, then retained messages."""
     session = conn.session
     assert session is not None  # noqa: S101
+    if not conn.ready and not _resend(conn, session):
+        return
     queue = session.queue
     while queue and conn.writable:
-        if queue[0].qos and len(session.inflight) >= conn.peer_receive_maximum:
+        if queue[0].qos and not _window_open(conn, session):
             return
         delivery = session.take()
-        if not delivery.qos:
-            _send(conn, delivery, 0)
+        _send(conn, delivery, session.launch(delivery) if delivery.qos else 0)
+    if session.owed is not None and not conn.feeding:
+        _feed(conn, session)
+
+
+def _feed(conn: Connection, session: Session) -> None:
+    """Send some of the retained messages that subscriptions are owed; the others follow in later turns.
+
+    However many there are, they fill no queue and hold nobody up.
+    """
+    for _ in range(OWED_STEP):
+        if session.queue or not conn.writable:
+            return  # `drain` comes back when the client takes more
+        if not session.owed:
+            session.owed = None
+            return
+        topic_filter, owed = next(iter(session.owed.items()))
+        message = next(owed.messages, None)
+        if message is None:
+            del session.owed[topic_filter]
         else:
-            packet_id = session.free_id()
-            session.inflight[packet_id] = delivery
-            _send(conn, delivery, packet_id)
+            deliver(conn, Delivery(message, min(message.qos, owed.qos), True, owed.identifiers))
+    conn.feeding = True
+    conn.broker.loop.call_soon(_feed_on, conn)
+
+
+def _feed_on(conn: Connection) -> None:
+    conn.feeding = False
+    if not conn.closed:
+        drain(conn)
 
 
 def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = False) -> None:
@@ -52,6 +93,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
     version = conn.version
     properties = message.properties
     topic = message.topic
+    alias = None
     if version == 5 and (
         properties is not None
         or delivery.identifiers is not None
@@ -72,9 +114,13 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
         properties.message_expiry_interval = remaining
         properties.subscription_identifier = delivery.identifiers
         properties.topic_alias = alias
-        data = encoder.encode_publish(
-            5, topic, message.payload, delivery.qos, delivery.retain, dup, packet_id, properties
-        )
+        try:
+            data = encoder.encode_publish(
+                5, topic, message.payload, delivery.qos, delivery.retain, dup, packet_id, properties
+            )
+        except ValueError:  # with its identifiers it is longer than a packet can be
+            _unsendable(conn, packet_id, message.topic, alias)
+            return
     elif message.expires is not None and message.expires <= conn.broker.loop.time() and not delivery.sent:
         _forget(conn, packet_id)
         return
@@ -91,8 +137,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
             cached = encoded[version] = encoder.encode_publish(version, topic, message.payload)
         data = cached
     if conn.peer_max_packet and len(data) > conn.peer_max_packet:
-        _forget(conn, packet_id)  # [MQTT-3.1.2-25]
-        conn.broker.stats.dropped += 1
+        _unsendable(conn, packet_id, message.topic, alias)  # [MQTT-3.1.2-25]
         return
     delivery.sent = True
     conn.transport.write(data)
@@ -104,16 +149,28 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
 
 def _forget(conn: Connection, packet_id: int) -> None:
     if packet_id and conn.session is not None:
-        conn.session.inflight.pop(packet_id, None)
+        conn.session.land(packet_id)
+
+
+def _unsendable(conn: Connection, packet_id: int, topic: str, alias: int | None) -> None:
+    """Give up a message that is too large for this client, as if it had been delivered ([MQTT-3.1.2-25])."""
+    _forget(conn, packet_id)
+    if alias is not None and conn.aliases_out is not None and alias == len(conn.aliases_out):
+        # It may be the alias's first: the client must not miss the packet that sets it.
+        conn.aliases_out.pop(topic, None)
+    conn.broker.stats.dropped += 1
 
 
 def _alias(conn: Connection, topic: str) -> tuple[str, int | None]:
     """The topic's alias if it has one; a new one while the client allows more (section 3.3.2.3.4)."""
-    alias = conn.aliases_out.get(topic)
+    aliases = conn.aliases_out
+    if aliases is None:
+        aliases = conn.aliases_out = {}
+    alias = aliases.get(topic)
     if alias is not None:
         return "", alias
-    if len(conn.aliases_out) < conn.alias_max_out:
-        alias = conn.aliases_out[topic] = len(conn.aliases_out) + 1
+    if len(aliases) < conn.alias_max_out and len(topic) <= ALIAS_TOPIC_SIZE:
+        alias = aliases[topic] = len(aliases) + 1
     return topic, alias
 
 
@@ -124,10 +181,10 @@ def on_puback(conn: Connection, packet: Puback) -> None:
     delivery = session.inflight.get(packet.packet_id)
     if delivery is None or delivery.qos != 1:
         return
-    del session.inflight[packet.packet_id]
+    session.land(packet.packet_id)
     if packet.reason_code < 0x80:
         _acked(conn, delivery)
-    if session.queue and conn.ready:
+    if session.queue or session.owed is not None or not conn.ready:
         drain(conn)
 
 
@@ -138,17 +195,18 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
     delivery = session.inflight.get(packet.packet_id)
     if delivery is None or delivery.qos != 2:
         code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND if conn.version == 5 else 0
-        conn.transport.write(encoder.encode(Pubrel(packet.packet_id, code), conn.version))
+        if packet.reason_code < 0x80:
+            conn.transport.write(encoder.encode_pubrel(conn.version, packet.packet_id, code))
         return
     if packet.reason_code >= 0x80:  # [MQTT-4.3.3-4]: the exchange ends here
-        del session.inflight[packet.packet_id]
-        if session.queue and conn.ready:
+        session.land(packet.packet_id)
+        if session.queue or session.owed is not None or not conn.ready:
             drain(conn)
         return
     if not delivery.released:
         delivery.released = True
         _acked(conn, delivery)
-    conn.transport.write(encoder.encode(Pubrel(packet.packet_id), conn.version))
+    conn.transport.write(encoder.encode_pubrel(conn.version, packet.packet_id))
 
 
 def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
@@ -158,8 +216,8 @@ def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
     delivery = session.inflight.get(packet.packet_id)
     if delivery is None or not delivery.released:
         return
-    del session.inflight[packet.packet_id]
-    if session.queue and conn.ready:
+    session.land(packet.packet_id)
+    if session.queue or session.owed is not None or not conn.ready:
         drain(conn)
 
 
@@ -168,12 +226,36 @@ def _acked(conn: Connection, delivery: Delivery) -> None:
         on_acked(cast(Client, conn.client), delivery.message, delivery.qos, delivery.retain)
 
 
-def resend(conn: Connection) -> None:
-    """What was in flight when the session's last connection ended goes out again ([MQTT-4.4.0-1])."""
+def start(conn: Connection) -> None:
+    """CONNACK is out: what the session holds follows, first what was in flight ([MQTT-4.4.0-1])."""
     session = conn.session
-    assert session is not None  # noqa: S101
-    for packet_id, delivery in list(session.inflight.items()):
+    if conn.closed or session is None or session.connection is not conn:
+        return
+    conn.resending = deque(session.inflight)
+    drain(conn)
+
+
+def _resend(conn: Connection, session: Session) -> bool:
+    """Send again what was in flight when the session's last connection ended, in its order and under its ids.
+
+    No more of it at a time than this connection's Receive Maximum ([MQTT-3.3.4-9]), which may be lower than
+    the last one's. Returns whether it is done, and new messages may follow.
+    """
+    left = conn.resending
+    if left is None:
+        return False
+    inflight = session.inflight
+    while left and conn.writable and len(inflight) - len(left) < conn.peer_receive_maximum:
+        packet_id = left.popleft()
+        delivery = inflight.get(packet_id)
+        if delivery is None:
+            continue
         if delivery.released:
-            conn.transport.write(encoder.encode(Pubrel(packet_id), conn.version))
+            conn.transport.write(encoder.encode_pubrel(conn.version, packet_id))
         else:
             _send(conn, delivery, packet_id, dup=delivery.sent)
+    if left:
+        return False
+    conn.resending = None
+    conn.ready = True
+    return True

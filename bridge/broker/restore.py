@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bridge.broker.client import Client, Message
+from bridge.broker.client import Client
 from bridge.broker.rows import ConnectionRow
-from bridge.mqtt.packets import Publish
+from bridge.broker.session import will_delay
 
 if TYPE_CHECKING:
     from bridge.broker.server import Broker
@@ -34,6 +34,7 @@ def _sessions(broker: Broker) -> None:
         # A clock that jumped back must not lengthen a session's life.
         away = max(0.0, (now_ms - away_since) / 1000) if away_since else 0.0
         session.expires_at = now + max(0.0, session.expiry - away)
+        broker.away[clientid] = session
 
 
 def _connection(broker: Broker, serial: int, row: ConnectionRow) -> bool:
@@ -49,16 +50,16 @@ def _connection(broker: Broker, serial: int, row: ConnectionRow) -> bool:
         connected_at=row.connected_at,
     )
     session = broker.sessions.get(row.clientid)
-    will = _will(broker, client, row)
-    delay = min(row.will_delay, row.expiry)  # seconds
+    will = row.will
+    delay = min(will_delay(will), row.expiry)  # seconds
     if row.will_at:
         delay = min(delay, max(0, (row.will_at - now_ms + 999) // 1000))
     if will is not None and session is not None and delay:
-        session.will_due = (broker.loop.time() + delay, will, serial)
+        session.will_due = (broker.loop.time() + delay, client, will, serial)
         broker.rows.connected(serial, msgspec.structs.replace(row, will_at=now_ms + delay * 1000))
     else:
         if will is not None:
-            broker.publish(will)
+            broker.publish_will(client, will)
         broker.rows.gone(serial)
     if row.will_at:
         return False
@@ -70,12 +71,3 @@ def _connection(broker: Broker, serial: int, row: ConnectionRow) -> bool:
         for on_terminated in broker.hooks.on_terminated:
             on_terminated(client, "internal_error")
     return True
-
-
-def _will(broker: Broker, client: Client, row: ConnectionRow) -> Message | None:
-    will = row.will
-    if will is None:
-        return None
-    return broker.message(
-        client, Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
-    )

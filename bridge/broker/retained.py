@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from bridge.broker.client import Message
 from bridge.mqtt.topics import TopicMap
 
+LEVEL_SIZE = 256
+"""Bytes that a topic level takes in the index, roughly."""
+PURGE_S = 10.0
+"""How often a full store is searched for messages past their expiry, at most."""
+
 
 class Retained:
     """Topic to its retained message. A store that is full keeps what it has and counts what it refused."""
@@ -15,39 +20,63 @@ class Retained:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._messages: TopicMap[Message] = TopicMap()
+        self._purged = float("-inf")
         self.bytes = 0
         self.refused = 0
 
     def __len__(self) -> int:
         return len(self._messages)
 
-    def keep(self, message: Message) -> bool:
+    def keep(self, message: Message, now: float) -> bool:
         """Replace the topic's message, or delete it where the payload is empty ([MQTT-3.3.1-6]).
 
-        Returns False where a bound forbids it; the topic's old message is then gone, since it is outdated.
+        `now` is loop time. Returns False where a bound forbids it; the topic's old message is then gone,
+        since it is outdated.
         """
-        old = self._messages.get(message.topic)
-        if old is not None:
-            self._messages.delete(message.topic)
-            self.bytes -= old.size
+        topic = message.topic
+        old = self._messages.get(topic)
         if not message.payload:
+            if old is not None:
+                self._drop(topic, old)
             return True
-        if len(self._messages) >= self._max_messages or self.bytes + message.size > self._max_bytes:
-            self.refused += 1
-            return False
-        self._messages.set(message.topic, message)
-        self.bytes += message.size
+        size = _size(message)
+        if old is not None:
+            size -= _size(old)
+        if not self._room(size, old is None):
+            if now - self._purged >= PURGE_S:
+                self._purged = now
+                for _ in self.find("#", now):
+                    pass
+                old = self._messages.get(topic)
+                size = _size(message) - (0 if old is None else _size(old))
+            if not self._room(size, old is None):
+                if old is not None:
+                    self._drop(topic, old)
+                self.refused += 1
+                return False
+        self._messages.set(topic, message)
+        self.bytes += size
         return True
 
+    def _room(self, size: int, new: bool) -> bool:
+        return len(self._messages) + new <= self._max_messages and self.bytes + size <= self._max_bytes
+
+    def _drop(self, topic: str, message: Message) -> None:
+        self._messages.delete(topic)
+        self.bytes -= _size(message)
+
     def find(self, topic_filter: str, now: float) -> Iterator[Message]:
-        """The messages that a new subscription gets; those past their expiry are dropped on the way."""
-        stale = []
+        """The messages that a new subscription gets; those past their expiry are dropped on the way.
+
+        The caller may take one now and then: messages may come and go meanwhile.
+        """
         for topic, message in self._messages.find(topic_filter):
             if message.expires is not None and message.expires <= now:
-                stale.append((topic, message))
+                self._drop(topic, message)
             else:
                 yield message
-        for topic, message in stale:
-            if self._messages.get(topic) is message:
-                self._messages.delete(topic)
-                self.bytes -= message.size
+
+
+def _size(message: Message) -> int:
+    """Approximate bytes that it takes here."""
+    return message.size + LEVEL_SIZE * (message.topic.count("/") + 1)

@@ -1,7 +1,8 @@
 """The broker's state in the store: rows that are written in the same commit as the events they belong to.
 
 * `connection`: every open connection, so that after a crash its will is published and its end is told.
-* `session`: persistent sessions with their subscriptions.
+* `session`: persistent sessions.
+* `subscription`: their subscriptions, a row each, so that one more costs the same however many there are.
 * `qos2`: packet ids that are open, so that a QoS 2 message is published once also over a crash.
 
 Queued and retained messages live in memory so far.
@@ -12,12 +13,13 @@ from __future__ import annotations
 import msgspec
 
 from bridge.broker.client import Client
-from bridge.broker.session import Session, Subscribed
+from bridge.broker.session import Session, Subscribed, filter_size
 from bridge.journal.journal import Journal
 from bridge.mqtt.packets import Subscription, Will
 
 CONNECTION = "connection"
 SESSION = "session"
+SUBSCRIPTION = "subscription"
 QOS2 = "qos2"
 
 
@@ -32,7 +34,6 @@ class ConnectionRow(msgspec.Struct, array_like=True):
     connected_at: int
     expiry: int
     will: Will | None = None
-    will_delay: int = 0
     will_at: int = 0
 
 
@@ -44,7 +45,6 @@ class SessionRow(msgspec.Struct, array_like=True):
     proto_ver: int
     expiry: int
     away_since: int
-    subscriptions: list[tuple[Subscription, int | None]]
 
 
 class Rows:
@@ -65,21 +65,30 @@ class Rows:
     def save(self, session: Session, away_since: int = 0) -> None:
         """Write a persistent session as it is now."""
         client = session.client
-        row = SessionRow(
-            client.username,
-            client.peername,
-            client.proto_ver,
-            session.expiry,
-            away_since,
-            [(s.options, s.identifier) for s in session.subscriptions.values()],
-        )
+        row = SessionRow(client.username, client.peername, client.proto_ver, session.expiry, away_since)
         self._journal.put(SESSION, session.clientid, self._encode(row))
+        session.stored = True
 
     def forget(self, session: Session) -> None:
-        """The session has ended: it and its open packet ids go."""
+        """The session has ended, or will end with its connection: its rows go. Nothing where it has none."""
+        if not session.stored:
+            return
+        session.stored = False
         self._journal.put(SESSION, session.clientid, None)
+        for topic_filter in session.subscriptions:
+            self.unsubscribed(session, topic_filter)
         for packet_id in session.awaiting_rel:
             self.close_id(session, packet_id)
+
+    def subscribed(self, subscribed: Subscribed) -> None:
+        """A stored session has a new subscription, or other options for one."""
+        options = subscribed.options
+        row = self._encode((options, subscribed.identifier))
+        self._journal.put(SUBSCRIPTION, f"{subscribed.session.clientid}\0{options.topic_filter}", row)
+
+    def unsubscribed(self, session: Session, topic_filter: str) -> None:
+        """A stored session has a subscription no more."""
+        self._journal.put(SUBSCRIPTION, f"{session.clientid}\0{topic_filter}", None)
 
     def open_id(self, session: Session, packet_id: int) -> None:
         """A QoS 2 PUBLISH was taken; its PUBREL is awaited."""
@@ -104,13 +113,22 @@ class Rows:
                 clientid=clientid, username=row.username, peername=row.peername, proto_ver=row.proto_ver
             )
             session = Session(clientid, row.expiry, client)
-            for options, identifier in row.subscriptions:
-                session.subscriptions[options.topic_filter] = Subscribed(session, options, identifier)
+            session.stored = True
             sessions[clientid] = (session, row.away_since)
-        for key, _ in self._journal.store.load(QOS2):
-            clientid, _, packet_id = key.rpartition("\0")
+        decode_subscription = msgspec.msgpack.Decoder(tuple[Subscription, int | None]).decode
+        for key, value in self._journal.store.load(SUBSCRIPTION):
+            clientid, _, topic_filter = key.partition("\0")
             if clientid in sessions:
-                sessions[clientid][0].awaiting_rel.add(int(packet_id))
+                session = sessions[clientid][0]
+                options, identifier = decode_subscription(value)
+                session.subscriptions[topic_filter] = Subscribed(session, options, identifier)
+                session.subscription_bytes += filter_size(topic_filter)
+            else:
+                self._journal.put(SUBSCRIPTION, key, None)
+        for key, _ in self._journal.store.load(QOS2):
+            clientid, _, packet_id = key.partition("\0")
+            if clientid in sessions:
+                sessions[clientid][0].await_rel(int(packet_id))
             else:
                 self._journal.put(QOS2, key, None)
         return sessions

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from bridge.broker.client import Client, Message
 from bridge.broker.connection import Connection
 from bridge.broker.hooks import HookChain, Hooks
-from bridge.broker.listeners import listen
+from bridge.broker.listeners import key_of, listen
 from bridge.broker.outgoing import deliver
 from bridge.broker.retained import Retained
 from bridge.broker.rows import ConnectionRow, Rows
-from bridge.broker.session import Delivery, Session, forwardable
+from bridge.broker.session import Delivery, Session, forwardable, will_delay
 from bridge.broker.stats import Stats
 from bridge.broker.subscriptions import Subscriptions
 from bridge.broker.turn import Turn
@@ -22,11 +22,16 @@ from bridge.config.settings import Listener, Mqtt
 from bridge.journal.journal import Journal
 from bridge.mqtt.packets import Connect, Publish, Will
 from bridge.mqtt.reasons import ReasonCode
+from bridge.mqtt.wire import shown
 
 log = logging.getLogger(__name__)
 
 SWEEP_S = 0.5
 """How often time limits are looked at: keepalive, CONNECT, session expiry, delayed wills."""
+LINGER_S = 10.0
+"""How long a client may take to read the rest after its end, before its network connection is cut."""
+FULL_LOG_S = 10.0
+"""How often a reached limit is logged."""
 
 
 class Broker:
@@ -47,15 +52,20 @@ class Broker:
         self.rows = Rows(journal)
         self.stats = Stats()
         self.sessions: dict[str, Session] = {}
+        self.away: dict[str, Session] = {}  # those of `sessions` that are not connected
         self.connections: set[Connection] = set()
         self.subscriptions = Subscriptions()
         self.retained = Retained(settings.max_retained, settings.max_retained_bytes)
         self.turn = Turn(loop, settings.turn_bytes)
         self.serial = 0  # of the latest connection; the key of its row
+        self.read_at = 0  # Unix ms at which the data that is being processed was read
+        # What a client may have open towards us (section 3.3.4).
+        self.receive_maximum = min(settings.max_inflight_window, settings.max_awaiting_rel)
+        self._per_listener: dict[int, int] = {}  # open connections, by id() of the listener
         self._clock = clock
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
-        self._full_logged = 0.0
+        self._full_logged = -FULL_LOG_S
         journal.on_stall.append(lambda stalled: self.turn.hold("store", stalled))
 
     def now_ms(self) -> int:
@@ -73,7 +83,13 @@ class Broker:
         opened: list[tuple[Listener, str]] = []
         try:
             for listener in listeners:
-                server = await listen(self.loop, listener, lambda lst=listener: Connection(self, lst))  # type: ignore[misc]
+                self._per_listener[id(listener)] = 0
+                server = await listen(
+                    self.loop,
+                    listener,
+                    lambda lst=listener: Connection(self, lst),  # type: ignore[misc]
+                    handshake_timeout=self.settings.connect_timeout,
+                )
                 self._servers.append(server)
                 for sock in server.sockets:
                     host, port = sock.getsockname()[:2]
@@ -105,25 +121,32 @@ class Broker:
 
     def accept(self, connection: Connection) -> bool:
         """Whether there is room for one more network connection."""
-        limit = self.settings.max_connections
-        if len(self.connections) >= limit:
-            now = self.loop.time()
-            if now - self._full_logged > 10:
-                self._full_logged = now
-                log.warning("mqtt.max_connections: %d are open, new ones are closed", limit)
-            self.stats.turned_away += 1
+        listener = connection.listener
+        key = id(listener)
+        here = self._per_listener.get(key, 0)
+        if len(self.connections) >= self.settings.max_connections:
+            self._turn_away("mqtt.max_connections", self.settings.max_connections)
             return False
-        own = connection.listener.max_connections
-        if own is not None and sum(c.listener is connection.listener for c in self.connections) >= own:
-            self.stats.turned_away += 1
+        if listener.max_connections is not None and here >= listener.max_connections:
+            self._turn_away(f"{key_of(listener)}.max_connections", listener.max_connections)
             return False
+        self._per_listener[key] = here + 1
         self.connections.add(connection)
         self.stats.connections += 1
         return True
 
+    def _turn_away(self, key: str, limit: int) -> None:
+        self.stats.turned_away += 1
+        now = self.loop.time()
+        if now - self._full_logged > FULL_LOG_S:
+            self._full_logged = now
+            log.warning("%s: %d are open, new ones are closed", key, limit)
+
     def gone(self, connection: Connection) -> None:
         """The network connection is closed."""
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self._per_listener[id(connection.listener)] -= 1
 
     # -- sessions -----------------------------------------------------------------------------------------
 
@@ -152,6 +175,7 @@ class Broker:
         if session is None:
             session = self.sessions[client.clientid] = Session(client.clientid, expiry, client)
         else:
+            del self.away[client.clientid]
             session.client = client
             session.expiry = expiry
             self._drop_will(session)
@@ -162,16 +186,12 @@ class Broker:
         self.rows.connected(self.serial, self._row(connection, client, expiry))
         if expiry:
             self.rows.save(session)
-        elif present:
+        else:
             self.rows.forget(session)
         self.stats.sessions_opened += 1
         return session, present
 
     def _row(self, connection: Connection, client: Client, expiry: int, will_at: int = 0) -> ConnectionRow:
-        message = connection.will
-        will = None
-        if message is not None:
-            will = Will(message.topic, message.payload, message.qos, message.retain, message.properties)
         return ConnectionRow(
             client.clientid,
             client.username,
@@ -180,8 +200,7 @@ class Broker:
             client.keepalive,
             client.connected_at,
             expiry,
-            will,
-            connection.will_delay,
+            connection.will,
             will_at,
         )
 
@@ -194,17 +213,18 @@ class Broker:
         session.connection = None
         now = self.loop.time()
         will = connection.will if publish_will else None
-        delay = min(connection.will_delay, session.expiry)
+        delay = min(will_delay(will), session.expiry)
         if will is not None and delay:
-            session.will_due = (now + delay, will, connection.serial)
+            session.will_due = (now + delay, client, will, connection.serial)
             will_at = self.now_ms() + delay * 1000
             self.rows.connected(connection.serial, self._row(connection, client, session.expiry, will_at))
         else:
             if will is not None:
-                self.publish(will)
+                self.publish_will(client, will)
             self.rows.gone(connection.serial)
         for on_disconnected in self.hooks.on_disconnected:
             on_disconnected(client, reason)
+        self.away[session.clientid] = session
         if session.expiry:
             session.expires_at = now + session.expiry
             self.rows.save(session, self.now_ms())
@@ -212,24 +232,29 @@ class Broker:
             self.terminate(session, reason)
 
     def terminate(self, session: Session, reason: str) -> None:
-        """End a session and all that it holds; a delayed will is due now ([MQTT-3.1.3-9])."""
-        self.sessions.pop(session.clientid, None)
+        """End a session that is not connected, and all that it holds; a delayed will is due now
+        ([MQTT-3.1.3-9])."""
+        del self.sessions[session.clientid]
+        del self.away[session.clientid]
         for topic_filter in session.subscriptions:
             self.subscriptions.remove(session.clientid, topic_filter)
-        if session.will_due is not None:
-            _, will, serial = session.will_due
-            session.will_due = None
-            self.publish(will)
-            self.rows.gone(serial)
-        if session.expiry or session.awaiting_rel:
-            self.rows.forget(session)
+        self._settle_will(session)
+        self.rows.forget(session)
         for on_terminated in self.hooks.on_terminated:
             on_terminated(session.client, reason)
+
+    def _settle_will(self, session: Session) -> None:
+        """Publish a delayed will, if there is one."""
+        if session.will_due is not None:
+            _, client, will, serial = session.will_due
+            session.will_due = None
+            self.publish_will(client, will)
+            self.rows.gone(serial)
 
     def _drop_will(self, session: Session) -> None:
         """The client is back before its will was due ([MQTT-3.1.3-9])."""
         if session.will_due is not None:
-            self.rows.gone(session.will_due[2])
+            self.rows.gone(session.will_due[3])
             session.will_due = None
 
     # -- messages -----------------------------------------------------------------------------------------
@@ -251,21 +276,22 @@ class Broker:
             expires,
         )
 
-    def publish(self, message: Message) -> None:
-        """Publish a message that came in no PUBLISH packet (a will) like any other of its client."""
+    def publish_will(self, client: Client, will: Will) -> None:
+        """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
         ts = self.now_ms()
-        packet = Publish(message.topic, message.payload, message.qos, message.retain)
+        packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
         for on_published in self.hooks.on_published:
-            on_published(message.client, packet, ts)
-        message.ts = ts
+            on_published(client, packet, ts)
+        message = self.message(client, packet, ts)
         if message.retain:
             self.retain(message)
         self.stats.received += 1
-        self.journal.after(self.route, message, None)
+        # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
+        self.journal.after(self.route, message, self.sessions.get(client.clientid))
 
     def retain(self, message: Message) -> None:
         """Keep, replace or delete the topic's retained message."""
-        if not self.retained.keep(message) and self.retained.refused == 1:
+        if not self.retained.keep(message, self.loop.time()) and self.retained.refused == 1:
             log.warning("mqtt.max_retained: the bound is reached, further messages are not retained")
 
     def route(self, message: Message, sender: Session | None) -> None:
@@ -315,7 +341,8 @@ class Broker:
             self.stats.dropped += 1
             if session.dropped == 1:
                 log.warning(
-                    "client %r: its queue is full (mqtt.max_mqueue_len), messages are lost", session.clientid
+                    "client %s: its queue is full (mqtt.max_mqueue_len), messages are lost",
+                    shown(session.clientid),
                 )
 
     # -- time ---------------------------------------------------------------------------------------------
@@ -325,22 +352,22 @@ class Broker:
         now = self.loop.time()
         connect_timeout = self.settings.connect_timeout
         for connection in list(self.connections):
-            if connection.session is None:
-                if now - connection.idle_since > connect_timeout and not connection.closed:
+            if connection.closed:
+                if now - connection.idle_since > LINGER_S:
+                    connection.transport.abort()
+            elif connection.session is None:
+                if connection.paused:  # it may have sent its CONNECT; it is we who do not read
+                    connection.idle_since = now
+                elif now - connection.idle_since > connect_timeout:
                     self.stats.connect_timeouts += 1
                     connection.end("connect_timeout")
-            elif connection.active or connection.paused:
+            elif connection.active or connection.paused or (connection.throttled and connection.moving()):
                 connection.active = False
                 connection.idle_since = now
             elif connection.keepalive and now - connection.idle_since > connection.keepalive:
                 connection.end("keepalive_timeout", ReasonCode.KEEP_ALIVE_TIMEOUT)  # [MQTT-3.1.2-22]
-        for session in list(self.sessions.values()):
-            if session.connection is not None:
-                continue
+        for session in list(self.away.values()):
             if session.will_due is not None and session.will_due[0] <= now:
-                _, will, serial = session.will_due
-                session.will_due = None
-                self.publish(will)
-                self.rows.gone(serial)
+                self._settle_will(session)
             if session.expires_at is not None and session.expires_at <= now:
                 self.terminate(session, "expired")

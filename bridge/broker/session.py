@@ -3,23 +3,28 @@
 Rules kept here:
 * Messages of one topic and QoS leave in the order in which they came ([MQTT-4.6.0-6]).
 * At most the client's Receive Maximum of QoS 1 and 2 messages are in flight ([MQTT-3.3.4-7]).
-* The queue is bounded in messages and bytes; a full one gives up its oldest message if that is
-  QoS 0, else the newest.
+* What is in flight and what is queued are each bounded in messages and bytes; a full queue gives up its
+  oldest message if that is QoS 0, else the newest.
 * Packet ids of both directions are kept apart ([MQTT-2.2.1-2]).
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bridge.broker.client import Client, Message
-from bridge.mqtt.packets import Properties, Subscription
+from bridge.mqtt.packets import Properties, Subscription, Will
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
 
 MAX_PACKET_ID = 65535
+
+# What an idle session has none of costs it nothing: these two stand for it until there is some.
+_NO_QUEUE: deque[Delivery] = deque()
+_NO_IDS: set[int] = set()
 
 
 class Subscribed:
@@ -31,6 +36,11 @@ class Subscribed:
         self.session = session
         self.options = options
         self.identifier = identifier
+
+
+def filter_size(topic_filter: str) -> int:
+    """Approximate bytes that a subscription to it holds beside the subscription's own object."""
+    return len(topic_filter) + 64 * (topic_filter.count("/") + 1)
 
 
 class Delivery:
@@ -47,6 +57,17 @@ class Delivery:
         self.sent = False  # whether it went out before, so that a resend says DUP
 
 
+class Owed:
+    """Retained messages that a subscription has still to get: found one by one, as the client takes them."""
+
+    __slots__ = ("identifiers", "messages", "qos")
+
+    def __init__(self, messages: Iterator[Message], qos: int, identifiers: list[int] | None) -> None:
+        self.messages = messages
+        self.qos = qos
+        self.identifiers = identifiers
+
+
 class Session:
     """State that outlives a connection. It lives in the loop's thread; `connection` is None while away."""
 
@@ -59,9 +80,13 @@ class Session:
         "expires_at",
         "expiry",
         "inflight",
+        "inflight_bytes",
         "next_id",
+        "owed",
         "queue",
         "queue_bytes",
+        "stored",
+        "subscription_bytes",
         "subscriptions",
         "will_due",
     )
@@ -72,15 +97,19 @@ class Session:
         self.client = client  # the latest
         self.connection: Connection | None = None
         self.expires_at: float | None = None  # loop time, while away
+        self.stored = False  # whether the store has a row of it
         self.subscriptions: dict[str, Subscribed] = {}
+        self.subscription_bytes = 0
         self.inflight: dict[int, Delivery] = {}
-        self.queue: deque[Delivery] = deque()
+        self.inflight_bytes = 0
+        self.queue = _NO_QUEUE
         self.queue_bytes = 0
-        self.awaiting_rel: set[int] = set()  # QoS 2 ids received and not yet released
+        self.owed: dict[str, Owed] | None = None  # by topic filter
+        self.awaiting_rel = _NO_IDS  # QoS 2 ids received and not yet released
         self.next_id = 0
         self.dropped = 0
-        # A delayed will (section 3.1.3.2.2): loop time, message, serial of its connection's row.
-        self.will_due: tuple[float, Message, int] | None = None
+        # A delayed will (section 3.1.3.2.2): loop time, client, will, serial of its connection's row.
+        self.will_due: tuple[float, Client, Will, int] | None = None
 
     @property
     def persistent(self) -> bool:
@@ -98,6 +127,8 @@ class Session:
             lost = self.take()
             if self.queue_bytes + size > max_bytes:
                 return delivery
+        if self.queue is _NO_QUEUE:
+            self.queue = deque()
         self.queue.append(delivery)
         self.queue_bytes += size
         return lost
@@ -108,15 +139,38 @@ class Session:
         self.queue_bytes -= delivery.message.size
         return delivery
 
-    def free_id(self) -> int:
-        """A packet id that is not in flight ([MQTT-2.2.1-3]); the caller holds fewer than 65,535."""
+    def launch(self, delivery: Delivery) -> int:
+        """Put a QoS 1 or 2 delivery in flight under a packet id that is free ([MQTT-2.2.1-3]).
+
+        The caller has seen to it that fewer than 65,535 are in flight.
+        """
         number = self.next_id
         inflight = self.inflight
         while True:
             number = number + 1 if number < MAX_PACKET_ID else 1
             if number not in inflight:
-                self.next_id = number
-                return number
+                break
+        self.next_id = number
+        inflight[number] = delivery
+        self.inflight_bytes += delivery.message.size
+        return number
+
+    def land(self, packet_id: int) -> None:
+        """The delivery is acknowledged, or given up."""
+        self.inflight_bytes -= self.inflight.pop(packet_id).message.size
+
+    def await_rel(self, packet_id: int) -> None:
+        """A QoS 2 PUBLISH was taken; its PUBREL is awaited."""
+        if self.awaiting_rel is _NO_IDS:
+            self.awaiting_rel = set()
+        self.awaiting_rel.add(packet_id)
+
+
+def will_delay(will: Will | None) -> int:
+    """The Will Delay Interval in seconds (section 3.1.3.2.2)."""
+    if will is None or will.properties is None:
+        return 0
+    return will.properties.will_delay_interval or 0
 
 
 def forwardable(properties: Properties | None) -> Properties | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.broker.outgoing import deliver
-from bridge.broker.session import Delivery, Subscribed
+from bridge.broker.outgoing import drain
+from bridge.broker.session import Owed, Subscribed, filter_size
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Subscribe, Subscription, Unsubscribe
 from bridge.mqtt.reasons import ReasonCode
@@ -13,6 +13,7 @@ from bridge.mqtt.topics import parse_shared, valid_topic_filter
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
+    from bridge.broker.session import Session
 
 
 def on_subscribe(conn: Connection, packet: Subscribe) -> None:
@@ -36,25 +37,41 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
             for check in broker.hooks.on_subscribe:
                 code = code or check(client, wanted)
         known = wanted.topic_filter in session.subscriptions
-        if not code and not known and len(session.subscriptions) >= conn.settings.max_subscriptions:
+        if not code and not known and not _room(conn, session, wanted.topic_filter):
             code = ReasonCode.QUOTA_EXCEEDED
         if code:
-            codes.append(code if conn.version == 5 else 0x80)
+            codes.append(code)
             continue
         subscribed = Subscribed(session, wanted, identifier)
         session.subscriptions[wanted.topic_filter] = subscribed
         broker.subscriptions.add(subscribed)
+        if session.stored:
+            broker.rows.subscribed(subscribed)
         codes.append(wanted.qos)
         granted.append((wanted, known))
         for on_subscribed in broker.hooks.on_subscribed:
             on_subscribed(client, wanted)
-    if session.expiry and granted:
-        broker.rows.save(session)
-    conn.journal.ack(conn, encoder.encode_suback(conn.version, packet.packet_id, codes))
-    for subscription, known in granted:
-        handling = subscription.retain_handling  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-        if handling == 0 or (handling == 1 and not known):
-            conn.journal.after(_send_retained, conn, subscription, identifier)
+    answer = encoder.encode_suback(conn.version, packet.packet_id, codes)
+    if conn.takes(len(answer)):
+        conn.journal.ack(conn, answer)
+    wanting = [
+        subscription
+        for subscription, known in granted  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+        if subscription.retain_handling == 0 or (subscription.retain_handling == 1 and not known)
+    ]
+    if wanting and len(broker.retained):
+        conn.journal.after(_owe_retained, conn, wanting, identifier)
+
+
+def _room(conn: Connection, session: Session, topic_filter: str) -> bool:
+    """Whether the session may have one more subscription; counts it."""
+    if len(session.subscriptions) >= conn.settings.max_subscriptions:
+        return False
+    size = session.subscription_bytes + filter_size(topic_filter)
+    if size > conn.settings.max_mqueue_bytes:
+        return False
+    session.subscription_bytes = size
+    return True
 
 
 def _check_filter(conn: Connection, wanted: Subscription) -> int:
@@ -68,14 +85,21 @@ def _check_filter(conn: Connection, wanted: Subscription) -> int:
     return 0
 
 
-def _send_retained(conn: Connection, subscription: Subscription, identifier: int | None) -> None:
+def _owe_retained(conn: Connection, subscriptions: list[Subscription], identifier: int | None) -> None:
     """A subscription, not a connection, gets retained messages; a shared one none (section 4.8.2)."""
     session = conn.session
-    if conn.closed or session is None or parse_shared(subscription.topic_filter):
+    if conn.closed or session is None:
         return
     identifiers = [identifier] if identifier is not None else None
-    for message in conn.broker.retained.find(subscription.topic_filter, conn.broker.loop.time()):
-        deliver(conn, Delivery(message, min(message.qos, subscription.qos), True, identifiers))
+    owed = session.owed or {}
+    for subscription in subscriptions:
+        topic_filter = subscription.topic_filter
+        if topic_filter in session.subscriptions and not topic_filter.startswith("$share/"):
+            found = conn.broker.retained.find(topic_filter, conn.broker.loop.time())
+            owed[topic_filter] = Owed(found, subscription.qos, identifiers)
+    if owed:
+        session.owed = owed
+        drain(conn)
 
 
 def on_unsubscribe(conn: Connection, packet: Unsubscribe) -> None:
@@ -92,9 +116,14 @@ def on_unsubscribe(conn: Connection, packet: Unsubscribe) -> None:
             codes.append(ReasonCode.NO_SUBSCRIPTION_EXISTED)
             continue
         broker.subscriptions.remove(session.clientid, topic_filter)
+        session.subscription_bytes -= filter_size(topic_filter)
+        if session.owed is not None:
+            session.owed.pop(topic_filter, None)
+        if session.stored:
+            broker.rows.unsubscribed(session, topic_filter)
         codes.append(0)
         for on_unsubscribed in broker.hooks.on_unsubscribed:
             on_unsubscribed(client, topic_filter)
-    if session.expiry:
-        broker.rows.save(session)
-    conn.journal.ack(conn, encoder.encode_unsuback(conn.version, packet.packet_id, codes))
+    answer = encoder.encode_unsuback(conn.version, packet.packet_id, codes)
+    if conn.takes(len(answer)):
+        conn.journal.ack(conn, answer)

@@ -6,29 +6,45 @@ from bridge.broker.session import Session, Subscribed
 from bridge.mqtt.topics import TopicTree, parse_shared
 
 CACHE_TOPICS = 8192
+CACHE_TOPIC_SIZE = 256
+"""Characters; a longer topic is matched each time, so that the cache stays small."""
 
 
 class Group:
     """A shared subscription: one message goes to one member ([MQTT-4.8.2-4]). Members take turns."""
 
-    __slots__ = ("members", "turn")
+    __slots__ = ("_order", "_turn", "members")
 
     def __init__(self) -> None:
         self.members: dict[str, Subscribed] = {}
-        self.turn = 0
+        self._order: list[Subscribed] = []
+        self._turn = 0
+
+    def add(self, subscribed: Subscribed) -> None:
+        """Add or replace a member."""
+        self.members[subscribed.session.clientid] = subscribed
+        self._order = list(self.members.values())
+
+    def remove(self, clientid: str) -> None:
+        """Take a member away, if it is one."""
+        if self.members.pop(clientid, None) is not None:
+            self._order = list(self.members.values())
 
     def pick(self) -> Subscribed | None:
-        """The next member that is connected; where none is, the next one at all."""
-        members = list(self.members.values())
-        count = len(members)
+        """The next member that is connected and keeps up; else the next that is connected; else the next."""
+        order = self._order
+        count = len(order)
         if not count:
             return None
-        self.turn += 1
-        for step in range(count):
-            member = members[(self.turn + step) % count]
+        turn = self._turn = (self._turn + 1) % count
+        connected = None
+        for at in range(turn - count, turn):  # negative places count from the end
+            member = order[at]
             if member.session.connection is not None:
-                return member
-        return members[self.turn % count]
+                if not member.session.queue:
+                    return member
+                connected = connected or member
+        return connected or order[turn]
 
 
 class Match:
@@ -86,7 +102,7 @@ class Subscriptions:
             if not isinstance(group, Group):
                 group = Group()
                 self._tree.add(real, (name,), group)
-            group.members[subscribed.session.clientid] = subscribed
+            group.add(subscribed)
         self._cache.clear()
 
     def remove(self, clientid: str, topic_filter: str) -> None:
@@ -98,7 +114,7 @@ class Subscriptions:
             name, real = shared
             group = self._tree.get(real, (name,))
             if isinstance(group, Group):
-                group.members.pop(clientid, None)
+                group.remove(clientid)
                 if not group.members:
                     self._tree.remove(real, (name,))
         self._cache.clear()
@@ -108,9 +124,10 @@ class Subscriptions:
         matched = self._cache.get(topic)
         if matched is None:
             matched = self._match(topic)
-            if len(self._cache) >= CACHE_TOPICS:
-                self._cache.clear()
-            self._cache[topic] = matched
+            if len(topic) <= CACHE_TOPIC_SIZE:
+                if len(self._cache) >= CACHE_TOPICS:
+                    self._cache.clear()
+                self._cache[topic] = matched
         return matched
 
     def _match(self, topic: str) -> Matched:

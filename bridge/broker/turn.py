@@ -17,12 +17,15 @@ class Reader(Protocol):
     """A connection whose reading can be paused."""
 
     transport: asyncio.Transport
-    stash: list[bytes]
+    stash: list[bytes] | None
     paused: bool
     closed: bool
 
     def process(self, data: bytes) -> None:
         """Act on what was read."""
+
+    def resume(self) -> None:
+        """Read on, if nothing else is in the way."""
 
 
 class Turn:
@@ -71,16 +74,14 @@ class Turn:
         waiting = self._waiting
         while waiting and self.left > 0:
             reader = waiting[0]
-            stash = reader.stash
-            while stash and self.left > 0 and not reader.closed:
+            while (stash := reader.stash) and self.left > 0:  # None once the reader has ended
                 data = stash.pop(0)
                 self.left -= len(data)
                 reader.process(data)
-            if stash and not reader.closed:
+            if reader.stash:
                 break
             waiting.popleft()
             reader.paused = False
-            if not reader.transport.is_closing():
-                reader.transport.resume_reading()
+            reader.resume()
         if waiting or self.left < self._size:
             self.book()

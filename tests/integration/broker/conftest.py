@@ -1,0 +1,80 @@
+"""Fixtures: brokers in the test's own loop, protocol versions, a certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.broker.hooks import Hooks
+from bridge.config.settings import Listener, Mqtt
+from bridge.journal.memory import MemoryStore
+from bridge.journal.store import Store
+from tests.integration.broker.running import Running, Start
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """`await start(max_mqueue_len=5, ...)`: a broker with these `mqtt` settings; several may run.
+
+    `store`: a Store (in memory if not given); `listeners`: default one TCP port; `hooks`: more Hooks;
+    `clock`: Unix seconds.
+    """
+    running: list[Running] = []
+    failures: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+
+    async def begin(
+        *,
+        store: Store | None = None,
+        listeners: tuple[Listener, ...] = (),
+        hooks: tuple[Hooks, ...] = (),
+        clock: Callable[[], float] | None = None,
+        **settings: Any,
+    ) -> Running:
+        more = {} if clock is None else {"clock": clock}
+        one = Running(store if store is not None else MemoryStore(), Mqtt(**settings), hooks, **more)
+        running.append(one)
+        await one.start(*listeners)
+        return one
+
+    yield begin
+    for one in running:
+        await one.stop()
+    await asyncio.sleep(0)
+    assert not failures, failures  # an exception that nobody caught, whatever the test looked at
+
+
+@pytest.fixture
+async def broker(start: Start) -> Running:
+    """A broker with the default settings."""
+    return await start()
+
+
+@pytest.fixture(params=[3, 4, 5], ids=["3.1", "3.1.1", "5.0"])
+def version(request: pytest.FixtureRequest) -> int:
+    """Every protocol version."""
+    return int(request.param)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory, command: Callable[[str], str]) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            command("openssl"),
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
