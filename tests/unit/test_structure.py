@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
 # Modules beside the rooms. Those of the first kind put parts together, and no room imports them.
 TOP = {
     "app": {*ROOMS, "logs"},
-    "cli": {"config", "app", "listen", "demo"},
+    "cli": {"config", "app", "listen", "demo", "terminal"},
     "__main__": {"cli"},
     "demo": {"devices", "listen", "terminal"},
     "devices": {"mqtt"},
