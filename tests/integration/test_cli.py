@@ -119,12 +119,14 @@ def test_check_of_a_good_file(conf: Callable[..., Path]) -> None:
 
 
 def test_check_of_a_bad_file(conf: Callable[..., Path]) -> None:
-    path = conf('webhook {\n  url = "ftp://x"\n  pool_size = many\n}\nnonsense = 1\n')
+    path = conf(
+        'webhook {\n  url = "ftp://x"\n  pool_size = many\n  events = [{event = on_message_publish}]\n}\nnonsense = 1\n'
+    )
     done = hookmq("check", "--conf", str(path))
     assert done.returncode == 1
     assert f"{path}:2: error: webhook.url: " in done.stderr
     assert f"{path}:3: error: webhook.pool_size: " in done.stderr
-    assert f"{path}:5: warning: nonsense: " in done.stderr
+    assert f"{path}:6: warning: nonsense: " in done.stderr
     assert f"{path}: 2 errors, 1 warning\n" in done.stderr
     assert "\x1b" not in done.stderr
 
