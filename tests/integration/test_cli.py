@@ -120,7 +120,8 @@ def test_check_of_a_good_file(conf: Callable[..., Path]) -> None:
 
 def test_check_of_a_bad_file(conf: Callable[..., Path]) -> None:
     path = conf(
-        'webhook {\n  url = "ftp://x"\n  pool_size = many\n  events = [{event = on_message_publish}]\n}\nnonsense = 1\n'
+        'webhook {\n  url = "ftp://x"\n  pool_size = many\n'
+        "  events = [{event = on_message_publish}]\n}\nnonsense = 1\n"
     )
     done = hookmq("check", "--conf", str(path))
     assert done.returncode == 1
