@@ -1,11 +1,14 @@
 """Keeps the write-ahead log short without stopping the loop for it.
 
-At `SOFT_BYTES` a helper thread copies the log into the database on a connection of its own (a PASSIVE
-checkpoint: commits go on beside it, and syncs move to their thread for as long). Where nothing was committed
-meanwhile the next commit starts the log from its beginning. Where commits never pause, the loop itself copies
-the little that came meanwhile: at once where the disk is fast, and on a slow disk not before `HARD_BYTES`,
-since it costs two syncs. The file keeps its length, since overwriting it makes a sync about twice as fast as
-growing it; past `TRUNCATE_BYTES` (a program that read the file for long) it is cut.
+* At `SOFT_BYTES` a helper thread copies the log into the database on a connection of its own (a PASSIVE
+  checkpoint: commits go on beside it, and syncs move to their thread for as long). Where nothing was
+  committed meanwhile the next commit starts the log from its beginning.
+* Where commits never pause, the loop itself copies the little that came meanwhile: at once where the disk is
+  fast, and on a slow disk not before `HARD_BYTES`, since it costs two syncs.
+* At `STOP_BYTES` (the disk takes less than the loop writes) a commit waits for the checkpoint.
+
+The file keeps its length, since overwriting it makes a sync about twice as fast as growing it; past
+`STOP_BYTES` (another program read the file for long) it is cut.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from bridge.journal.wal import WalFile
 
 SOFT_BYTES = 8 << 20
 HARD_BYTES = 64 << 20
-TRUNCATE_BYTES = 128 << 20
+STOP_BYTES = 128 << 20
 _LOOK_BYTES = SOFT_BYTES // 8
 
 # A checkpoint that failed so leaves everything as it was and is tried again. After any other failure, a
@@ -56,6 +59,8 @@ class Checkpointer:
         self._next = SOFT_BYTES
         self._thread: threading.Thread | None = None
         self._stopped = False
+        self._copied = 0
+        self._failure: sqlite3.Error | None = None
 
     def wrote(self, size: int) -> bool:
         """A commit wrote about that many bytes. True about once a mebibyte, when the log was looked at."""
@@ -63,37 +68,54 @@ class Checkpointer:
         if self._written < _LOOK_BYTES:
             return False
         self._written = 0
-        if self._thread is None and not self._stopped and self.length() >= self._next:
-            self._thread = threading.Thread(target=self._work, name="hookmq-checkpoint", daemon=True)
-            self._syncer.aside = True
-            self._thread.start()
+        if not self._stopped:
+            length = self.length()
+            if self._thread is None:
+                if length >= self._next:
+                    self._begin()
+            elif length >= STOP_BYTES:
+                self._wait()
         return True
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._work, name="hookmq-checkpoint", daemon=True)
+        self._syncer.aside = True
+        self._thread.start()
+
+    def _wait(self) -> None:
+        start = time.perf_counter()
+        self._end()
+        self.longest_stop = max(self.longest_stop, time.perf_counter() - start)
 
     def length(self) -> int:
         """Bytes of the log that hold pages not yet overwritten."""
         return self._wal.frames() * self._wal.frame_size
 
     def _work(self) -> None:
-        copied, failure = 0, None
+        self._copied, self._failure = 0, None
         try:
-            for _ in range(2):
-                copied = self._helper.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[2]
+            for _ in range(2):  # the second copies what came during the first, and leaves less to the loop
+                self._copied = self._helper.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[2]
         except sqlite3.Error as error:
-            failure = error
+            self._failure = error
         try:
-            self._loop.call_soon_threadsafe(self._returned, copied, failure)
+            self._loop.call_soon_threadsafe(self._returned, threading.current_thread())
         except RuntimeError:  # the loop is closed
             return
 
-    def _returned(self, copied: int, failure: sqlite3.Error | None) -> None:
-        if self._stopped:
-            return
+    def _returned(self, thread: threading.Thread) -> None:
+        if thread is self._thread and not self._stopped:
+            self._end()
+
+    def _end(self) -> None:
+        """The helper's part is done, or all but done."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self._syncer.aside = False
         self._next = SOFT_BYTES
-        if failure is None and self._wal.frames() > copied:
+        failure = self._failure
+        if failure is None and self._wal.frames() > self._copied:
             length = self.length()
             if self._syncer.pace.threaded and length < HARD_BYTES:
                 self._next = length + SOFT_BYTES
@@ -112,7 +134,7 @@ class Checkpointer:
             _, frames, copied = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if copied < frames:  # another program reads the file: what it sees has to stay
                 self._next = self.length() + SOFT_BYTES
-            elif self._wal.size() > TRUNCATE_BYTES:
+            elif self._wal.size() > STOP_BYTES:
                 self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             return error

@@ -61,6 +61,7 @@ class MemoryStore:
                 self._numbers.append(batch.number)
                 self._log[batch.number] = (batch.at, list(batch.events))
                 self._bytes += sum(map(event_size, batch.events))
+        settled: list[tuple[int, int]] = []
         for batch in batches:
             for change in batch.changes:
                 if isinstance(change, Put):
@@ -81,7 +82,10 @@ class MemoryStore:
                         self._pin(*place)
                         self._dead[place] = DeadLetter(*place, change.attempt, change.at, change.error)
                     else:
-                        self._unpin(*place)
+                        settled.append(place)
+        for place in settled:  # at the end: what the same commit retries again keeps its event
+            if place not in self._retries and place not in self._dead:
+                self._unpin(*place)
         self._committed = last
         self.next_batch = max(self.next_batch, last + 1)
 

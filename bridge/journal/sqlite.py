@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import sqlite3
 import time
@@ -38,6 +39,8 @@ from bridge.journal.sqlite_schema import store_error
 from bridge.journal.store import Backlog, DeadLetter, LaneState, StoreError
 from bridge.journal.syncer import Syncer
 from bridge.journal.wal import WalFile
+
+logger = logging.getLogger("hookmq.journal")
 
 __all__ = ["LEAP", "SqliteStore", "on_tmpfs"]
 
@@ -265,7 +268,7 @@ class SqliteStore:
         return _SHRINK_PAGES
 
     def sync(self) -> None:
-        """See `Store.sync`. Raises the StoreError of a sync that failed where `on_error` is not set."""
+        """See `Store.sync`. A failure is told by `on_error`."""
         if self._failed is None and self._ticket != self._covered:
             self._covered = self._ticket
             self._syncer.request(self._committed)
@@ -312,8 +315,9 @@ class SqliteStore:
             return
         self._failed = error
         if self.on_error is None:
-            raise error
-        self.on_error(error)
+            logger.critical("%s", error)
+        else:
+            self.on_error(error)
 
     @_translated
     def lane(self, name: str) -> LaneState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,13 @@ def read_all(store: AnyStore, lane: int, position: int, max_bytes: int = 1) -> l
         if not part and (after == position or after >= store.head):
             return found
         position = after
+
+
+async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait in the loop, which the stores' threads report to."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  (the store calls nobody back for what is waited for)
+            await asyncio.sleep(0.002)
 
 
 def open_sqlite(path: Path, **options: Any) -> SqliteStore:

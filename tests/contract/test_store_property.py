@@ -117,7 +117,7 @@ class TwoStores(RuleBasedStateMachine):
 
     @rule()
     def sync(self) -> None:
-        self.disk._syncer.pace.threaded = False
+        self.disk._syncer.pace.threaded = False  # no loop runs here that a thread could report to
         self.disk.sync()
         self.memory.sync()
         assert self.told[0] == self.told[1]
