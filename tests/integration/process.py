@@ -1,8 +1,8 @@
-"""A real `hookmq start` in a process of its own, and a small MQTT client to talk to it.
+"""A real `hookmq start` in a process of its own.
 
     async with HookMQ(tmp_path, webhook(receiver.url(), "on_message_publish a/#")) as hookmq:
-        device = await Device.connect(hookmq.port, "c1")
-        await device.publish("a/b", b"x", qos=1)
+        client = await Client.connect(hookmq.port, "c1")
+        await client.publish("a/b", b"x", qos=1)
 
 The process listens on a port of the system's choice, stores in `<folder>/data`, and is gone after the block,
 however that ends. What it prints goes to files of the folder, so that no pipe can hold it up.
@@ -15,36 +15,13 @@ import json
 import os
 import re
 import signal
-import ssl as tls
-import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
-from typing import Any, cast
-
-from bridge.mqtt.decoder import Decoder
-from bridge.mqtt.encoder import PINGREQ, encode, encode_connect, encode_publish
-from bridge.mqtt.packets import (
-    Connack,
-    Connect,
-    Disconnect,
-    Pingresp,
-    Properties,
-    Puback,
-    Pubcomp,
-    Pubrec,
-    Pubrel,
-    Suback,
-    Subscribe,
-    Subscription,
-    Unsuback,
-    Unsubscribe,
-    Will,
-)
+from typing import cast
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL_EVENTS = (
@@ -211,161 +188,3 @@ class HookMQ:
         found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
         assert found
         return int(found[1]) * 1024
-
-
-class Device(asyncio.Protocol):
-    """One MQTT client. `packets` holds what came and was not yet taken."""
-
-    def __init__(self, version: int) -> None:
-        self.version = version
-        self.decoder = Decoder(max_packet_size=1 << 28, version=version, role="client")
-        self.packets: list[Any] = []
-        self.connack = Connack()
-        self.closed = False
-        self._next_id = 0
-        self._waiter: asyncio.Future[None] | None = None
-
-    @classmethod
-    async def connect(
-        cls,
-        port: int,
-        client_id: str = "",
-        *,
-        version: int = 4,
-        clean: bool = True,
-        keepalive: int = 0,
-        username: str | None = None,
-        password: bytes | None = None,
-        will: Will | None = None,
-        properties: Properties | None = None,
-        ssl: tls.SSLContext | None = None,
-    ) -> Device:
-        """Connect and wait for CONNACK, which may be a refusal: see `connack`."""
-        device = await cls.open(port, version=version, ssl=ssl)
-        packet = Connect(
-            client_id=client_id,
-            protocol_version=version,
-            clean_start=clean,
-            keepalive=keepalive,
-            username=username,
-            password=password,
-            will=will,
-            properties=properties,
-        )
-        device.send(encode_connect(packet))
-        device.connack = await device.take(Connack)
-        return device
-
-    @classmethod
-    async def open(cls, port: int, *, version: int = 4, ssl: tls.SSLContext | None = None) -> Device:
-        """Open the connection and send nothing."""
-        host = "localhost" if ssl is not None else "127.0.0.1"
-        loop = asyncio.get_running_loop()
-        return (await loop.create_connection(lambda: cls(version), host, port, ssl=ssl))[1]
-
-    # -- asyncio.Protocol ------------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.packets += self.decoder.feed(data)
-        self._wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    # -- packets ---------------------------------------------------------------------------------------
-
-    async def take(
-        self,
-        kind: type[Any],
-        where: Callable[[Any], object] = lambda packet: True,
-        timeout: float = 10.0,  # noqa: ASYNC109
-    ) -> Any:
-        """Wait for a packet of that type, and take it. ConnectionError if none can come any more."""
-        async with asyncio.timeout(timeout):
-            while True:
-                for index, packet in enumerate(self.packets):
-                    if type(packet) is kind and where(packet):
-                        return self.packets.pop(index)
-                if self.closed:
-                    raise ConnectionError(f"closed before {kind.__name__}; had {self.packets}")
-                self._waiter = asyncio.get_running_loop().create_future()
-                await self._waiter
-
-    async def wait_closed(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109
-        """Wait until the server has closed the connection."""
-        await until(lambda: self.closed, "the server closes the connection", timeout)
-
-    def send(self, data: bytes) -> None:
-        """Write raw bytes."""
-        self.transport.write(data)
-
-    def packet_id(self) -> int:
-        """The next packet id."""
-        self._next_id = self._next_id % 65535 + 1
-        return self._next_id
-
-    def post(
-        self, topic: str, payload: bytes = b"", qos: int = 0, retain: bool = False, packet_id: int = 0
-    ) -> int:
-        """Send a PUBLISH and wait for nothing; its packet id."""
-        number = (packet_id or self.packet_id()) if qos else 0
-        self.send(encode_publish(self.version, topic, payload, qos, retain, False, number))
-        return number
-
-    async def publish(
-        self,
-        topic: str,
-        payload: bytes = b"",
-        qos: int = 0,
-        retain: bool = False,
-        timeout: float = 10.0,  # noqa: ASYNC109
-    ) -> Any:
-        """Publish, and wait for PUBACK, or PUBREC and PUBCOMP, which is returned; None for QoS 0."""
-        number = self.post(topic, payload, qos, retain)
-        if qos == 0:
-            return None
-        if qos == 1:
-            return await self.take(Puback, lambda p: p.packet_id == number, timeout)
-        received = await self.take(Pubrec, lambda p: p.packet_id == number, timeout)
-        if received.reason_code >= 0x80:
-            return received
-        self.send(encode(Pubrel(number), self.version))
-        return await self.take(Pubcomp, lambda p: p.packet_id == number, timeout)
-
-    async def subscribe(self, topic_filter: str, qos: int = 0) -> Suback:
-        """Subscribe to one filter."""
-        self.send(
-            encode(Subscribe(self.packet_id(), [Subscription(topic_filter, qos)]), self.version),
-        )
-        return cast(Suback, await self.take(Suback))
-
-    async def unsubscribe(self, topic_filter: str) -> Unsuback:
-        """Unsubscribe from one filter."""
-        self.send(encode(Unsubscribe(self.packet_id(), [topic_filter]), self.version))
-        return cast(Unsuback, await self.take(Unsuback))
-
-    async def ping(self) -> float:
-        """PINGREQ and its answer; the seconds between."""
-        begin = time.monotonic()
-        self.send(PINGREQ)
-        await self.take(Pingresp)
-        return time.monotonic() - begin
-
-    async def disconnect(self, reason_code: int = 0) -> None:
-        """DISCONNECT, and wait for the end."""
-        self.send(encode(Disconnect(reason_code), self.version))
-        await self.wait_closed()
-
-    def reset(self) -> None:
-        """End the connection with a TCP reset."""
-        sock = self.transport.get_extra_info("socket")
-        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
