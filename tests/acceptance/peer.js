@@ -154,7 +154,7 @@ const actions = {
     print('ready', {});
     return new Promise((resolve) => {
       const go = () => (process.stdin.pause(), resolve());
-      process.stdin.once('data', go).once('end', go);
+      process.stdin.once('data', go).once('end', go).resume(); // `pause` has outlived the listener before
     });
   },
   kill() {
