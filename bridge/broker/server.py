@@ -337,9 +337,10 @@ class Broker:
     def enqueue(self, session: Session, delivery: Delivery) -> None:
         """Queue for a session that does not take it now; what a full queue gives up is counted."""
         settings = self.settings
-        if session.enqueue(delivery, settings.max_mqueue_len, settings.max_mqueue_bytes) is not None:
-            self.stats.dropped += 1
-            if session.dropped == 1:
+        lost = session.enqueue(delivery, settings.max_mqueue_len, settings.max_mqueue_bytes)
+        if lost:
+            self.stats.dropped += lost
+            if session.dropped == lost:  # the first time
                 log.warning(
                     "client %s: its queue is full (mqtt.max_mqueue_len), messages are lost",
                     shown(session.clientid),

@@ -116,17 +116,17 @@ class Session:
         """Whether it outlives its connection."""
         return self.expiry > 0
 
-    def enqueue(self, delivery: Delivery, max_len: int, max_bytes: int) -> Delivery | None:
-        """Put it at the queue's end; returns the delivery that a full queue gave up instead, if any."""
+    def enqueue(self, delivery: Delivery, max_len: int, max_bytes: int) -> int:
+        """Put it at the queue's end; returns how many deliveries a full queue gave up for it, or it itself."""
         size = delivery.message.size
-        lost = None
-        if len(self.queue) >= max_len or self.queue_bytes + size > max_bytes:
-            self.dropped += 1
-            if delivery.qos == 0 or not self.queue or self.queue[0].qos > 0:
-                return delivery
-            lost = self.take()
-            if self.queue_bytes + size > max_bytes:
-                return delivery
+        lost = 0
+        while len(self.queue) >= max_len or self.queue_bytes + size > max_bytes:
+            lost += 1
+            if delivery.qos == 0 or size > max_bytes or not self.queue or self.queue[0].qos > 0:
+                self.dropped += lost
+                return lost
+            self.take()
+        self.dropped += lost
         if self.queue is _NO_QUEUE:
             self.queue = deque()
         self.queue.append(delivery)

@@ -188,10 +188,10 @@ class Client:
         self.inbox += self._decoder.feed(data)
         assert self._decoder.error is None, self._decoder.error
 
-    async def expect(self, kind: type[P], *, timeout: float = TIMEOUT_S) -> P:
+    async def expect(self, kind: type[P], *, within: float = TIMEOUT_S) -> P:
         """The next packet of this kind; packets of other kinds stay in `inbox`. Raises Closed."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 while True:
                     for at, packet in enumerate(self.inbox):
                         if type(packet) is kind:
@@ -200,31 +200,31 @@ class Client:
                         raise Closed(f"closed while waiting for {kind.__name__}; inbox: {self.inbox}")
                     await self._more()
         except TimeoutError:
-            raise AssertionError(f"no {kind.__name__} within {timeout} s; inbox: {self.inbox}") from None
+            raise AssertionError(f"no {kind.__name__} within {within} s; inbox: {self.inbox}") from None
 
-    async def next(self, *, timeout: float = TIMEOUT_S) -> Packet:
+    async def next(self, *, within: float = TIMEOUT_S) -> Packet:
         """The next packet, whatever it is. Raises Closed."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 while not self.inbox:
                     if self.closed:
                         raise Closed("closed while waiting for a packet")
                     await self._more()
         except TimeoutError:
-            raise AssertionError(f"no packet within {timeout} s") from None
+            raise AssertionError(f"no packet within {within} s") from None
         return self.inbox.pop(0)
 
-    async def wait_closed(self, *, timeout: float = TIMEOUT_S) -> list[Packet]:
+    async def wait_closed(self, *, within: float = TIMEOUT_S) -> list[Packet]:
         """Wait until the broker has closed; returns what it sent before."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 while not self.closed:
                     with contextlib.suppress(ConnectionError):
                         await self._more()
                         continue
                     self.closed = True
         except TimeoutError:
-            raise AssertionError(f"still open after {timeout} s; inbox: {self.inbox}") from None
+            raise AssertionError(f"still open after {within} s; inbox: {self.inbox}") from None
         self.writer.close()
         return self.inbox
 

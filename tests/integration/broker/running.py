@@ -112,12 +112,12 @@ class Running:
         self.clients.append(client)  # or it would be collected, and its connection closed
         return client
 
-    async def until(self, condition: Callable[[], Any], timeout: float = TIMEOUT_S) -> Any:
+    async def until(self, condition: Callable[[], Any], within: float = TIMEOUT_S) -> Any:
         """Wait until a condition of the broker's state holds; returns what it returned."""
-        deadline = self.loop.time() + timeout
+        deadline = self.loop.time() + within
         while not (found := condition()):
             if self.loop.time() > deadline:
-                raise AssertionError(f"not within {timeout} s; hooks saw: {self.recorder.calls}")
+                raise AssertionError(f"not within {within} s; hooks saw: {self.recorder.calls}")
             await asyncio.sleep(0.005)
         return found
 
