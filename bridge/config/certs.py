@@ -14,7 +14,7 @@ from bridge.config.hocon import why
 from bridge.config.node import Node
 
 
-def check(findings: Findings, values: Mapping[str, tuple[Node, Any]], *, server: bool) -> None:
+def check(findings: Findings, values: Mapping[str, tuple[Node, Any]]) -> None:
     """Errors for `keyfile`, `certfile`, `cacertfile`, `key_password` that cannot work.
 
     `values` are those that were given; that a server needs a key and a certificate is the caller's to say.

@@ -21,6 +21,9 @@ _MARK = re.compile(
     r"|(client_)?max_packet_size|property_size)\s*=)"
 )
 
+_TODAY = re.compile(r"(webhook|listeners|mqtt|auth\.(?!\d|http\.))[.\w]*\s*=")
+"""Keys that only HOCON files have."""
+
 
 def is_classic(text: str) -> bool:
     """Whether the text is nothing but `key=value` lines, with a key that only classic files have."""
@@ -30,7 +33,7 @@ def is_classic(text: str) -> bool:
         if not bare or bare.startswith("#"):
             continue
         match = _LINE.match(line)
-        if match is None or _STRUCTURE.search(line) or re.fullmatch(r'".*"', match[2]):
+        if match is None or _STRUCTURE.search(line) or re.fullmatch(r'".*"', match[2]) or _TODAY.match(bare):
             # a quoted value is HOCON's: classic files need no quotes, and HOCON reads both
             return False
         marked = marked or _MARK.match(line) is not None

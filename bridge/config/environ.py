@@ -60,7 +60,7 @@ def _value(text: str, environ: Mapping[str, str], place: Place, key: str, findin
     own = Findings()
     tree = hocon.read(place.file, "value = " + text.strip(), environ, own)
     for message in own.messages:
-        findings.error(place, key, message.text)
+        findings.error(place, key, message.text.replace(" of value", f" of {key}"))
     value = tree.get("value") if tree is not None else None
     if value is None or (tree is not None and len(tree.children) != 1):
         if not own.messages:

@@ -22,7 +22,7 @@ from pyparsing import ParseBaseException
 
 from bridge.config.findings import Findings
 from bridge.config.node import Node, Place, join
-from bridge.config.scan import MAX_DEPTH, KeyPath, Scan, scan
+from bridge.config.scan import MAX_DEPTH, KeyPath, Scan, circle, scan
 
 MAX_FILE = 4 << 20
 """Bytes of one configuration file."""
@@ -30,6 +30,9 @@ MAX_TEXT = 8 << 20
 """Characters of all files together."""
 MAX_INCLUDES = 16
 """Files that include one another, one inside the other."""
+
+MAX_SUBSTITUTIONS = 1000
+"""Substitutions in all files together."""
 
 _UNRESOLVED = "\x00unresolved:"
 _NEEDS_QUOTES = "^`+?!@*&\\$=[]{}:"
@@ -139,6 +142,15 @@ def read(
         place = assembly.place(walk.too_deep)
         findings.error(place, "", f"HOCON syntax: more than {MAX_DEPTH} brackets inside one another")
         return None
+    if len(walk.substitutions) > MAX_SUBSTITUTIONS:
+        place = assembly.place(walk.substitutions[MAX_SUBSTITUTIONS][2])
+        findings.error(place, "", f"more than {MAX_SUBSTITUTIONS} substitutions ${{…}}")
+        return None
+    circular = circle(walk)
+    if circular is not None:
+        # pyhocon does not see every circle, and runs in it for ever
+        findings.error(assembly.place(circular), "", "a substitution ${…} that leads back to itself")
+        return None
     tree = _parse(whole, environ, walk, assembly, findings)
     if tree is None:
         return None
@@ -173,7 +185,7 @@ def _parse(
     except ConfigException as e:
         line = re.search(r"line: ?(\d+)", str(e))
         if "cycle" in str(e):
-            text = "a substitution ${…} that refers to itself"
+            text = "a substitution ${…} that leads back to itself"
         else:
             text = "a value that begins with [ or { and goes on behind the bracket needs quotes"
         findings.error(assembly.place(int(line[1]) if line else 1), "", f"HOCON syntax: {text}")

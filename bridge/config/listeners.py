@@ -76,14 +76,17 @@ def _web_socket(findings: Findings, kind: str, block: Node) -> None:
 def _kind(findings: Findings, kind: Literal["tcp", "ssl"], block: Node) -> list[tuple[Node, Listener]]:
     """The base listener of a kind and its named ones, side by side."""
     table = TCP if kind == "tcp" else SSL
+    known = {key.name for key in table.keys} | table.renamed.keys()
     own: dict[str, Node] = {}
     named: dict[str, Node] = {}
     for name, child in block.children.items():
-        (named if isinstance(child.value, dict) else own)[name] = child
+        # an object without a single key of a listener is no listener, such as EMQX's tcp_options
+        is_listener = isinstance(child.value, dict) and name not in known and bool(child.value.keys() & known)
+        (named if is_listener else own)[name] = child
     made: list[tuple[Node, Listener]] = []
     if "bind" in own or not named:
         base = Node(own, block.key, block.place)
-        made += _one(findings, kind, "default", base, table)
+        made += _one(findings, kind, "default", base, table, named=False)
     else:
         for name, child in own.items():
             if name != "enable":
@@ -91,12 +94,12 @@ def _kind(findings: Findings, kind: Literal["tcp", "ssl"], block: Node) -> list[
                     child, f"it has no effect: {block.key} has no bind of its own, only named listeners"
                 )
     for name, child in named.items():
-        made += _one(findings, kind, name, child, table)
+        made += _one(findings, kind, name, child, table, named=True)
     return made
 
 
 def _one(
-    findings: Findings, kind: Literal["tcp", "ssl"], name: str, node: Node, table: Block
+    findings: Findings, kind: Literal["tcp", "ssl"], name: str, node: Node, table: Block, *, named: bool
 ) -> list[tuple[Node, Listener]]:
     start = len(findings.messages)
     values = read_block(findings, node, table)
@@ -105,7 +108,9 @@ def _one(
     given = fields(values, table, Listener)
     given.pop("host", None)
     host, port = _ANY, _PORTS[kind]
-    if "bind" in values:
+    if named and node.get("bind") is None:
+        findings.error(node.place, node.key, f"found no bind, expected bind = {_POSSIBLE}")
+    elif "bind" in values:
         bind, text = values["bind"]
         try:
             host, port = parse_bind(text)
@@ -131,7 +136,8 @@ def _check_tls(findings: Findings, node: Node, values: dict[str, tuple[Node, obj
             f"found no {' and no '.join(missing)}, expected both: a TLS listener cannot work without"
             f" (or {node.key}.enable = false)",
         )
-    certs.check(findings, values, server=True)
+    else:
+        certs.check(findings, values)
     if values.get("verify_peer", (node, False))[1] is True and "cacertfile" not in values:
         verify = values["verify_peer"][0]
         findings.error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -84,7 +85,7 @@ def put(root: Node, path: tuple[str, ...], node: Node) -> None:
 
 
 def found(node: Node) -> str:
-    """The value as an error message shows it: short, and on one line."""
+    """The value as an error message shows it: short, on one line, a URL without its user and password."""
     value = node.value
     if isinstance(value, dict):
         return "an object { … }"
@@ -95,10 +96,13 @@ def found(node: Node) -> str:
         return f"[{text}]" if len(text) <= 80 else "a list [ … ]"
     if value is None:
         return "null"
-    if isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False) if node.raw is None else node.raw
-    elif node.raw is not None:
+    if node.raw is not None:
         text = node.raw
     else:
-        text = json.dumps(value) if isinstance(value, bool | int | float) else str(value)
+        text = (
+            json.dumps(value, ensure_ascii=False)
+            if isinstance(value, str | bool | int | float)
+            else str(value)
+        )
+    text = re.sub(r"//[^/\s]*@", "//******@", "".join(c if c.isprintable() else " " for c in text))
     return text if len(text) <= 80 else text[:77] + "…" + ('"' if text.startswith('"') else "")

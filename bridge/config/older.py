@@ -244,6 +244,8 @@ class Older:
         target = today(path)
         if target is None and path[:2] == ("web", "hook"):
             target = ("webhook", *path[2:])
+        if target is None and path[0] in ROOTS:
+            target = path
         if target is None:
             put(self.root, path, node)  # unknown then and now: its reader says so
         else:

@@ -4,6 +4,7 @@ The walk is tolerant and never fails: pyhocon decides what is valid, this only s
 what must be changed before pyhocon reads the text (`edits`), so that nanomq.conf means what NanoMQ reads:
 
 * adjacent objects in an array are elements, `[{…} {…}]`, where HOCON would merge them into one;
+* a quoted name in a dotted key, `a."b c" = 1`, which pyhocon does not know, becomes `a { "b c" = 1 }`;
 * JSON escapes that pyhocon leaves as they are (`\\/`, `\\u00e9`), and tabs in strings, which it widens.
 """
 
@@ -55,6 +56,7 @@ class Scan:
 
     spots: dict[KeyPath, Spot] = field(default_factory=dict)
     includes: list[Include] = field(default_factory=list)
+    substitutions: list[tuple[KeyPath, KeyPath, int]] = field(default_factory=list)  # where, of what, line
     edits: list[tuple[int, int, str]] = field(default_factory=list)
     unclosed: list[tuple[str, int, str]] = field(default_factory=list)  # bracket, line, key; outermost last
     too_deep: int | None = None  # line
@@ -64,6 +66,39 @@ class Scan:
 def scan(text: str) -> Scan:
     """Walk `text` (line ends are `\\n` alone)."""
     return _Walk(text).run()
+
+
+def circle(found: Scan) -> int | None:
+    """The line of a substitution that leads back to itself, over others or by holding itself, or None.
+
+    `a = ${a} x` is none: a key that names itself means its earlier value.
+    """
+    places = found.substitutions
+
+    def follows(place: KeyPath, variable: KeyPath, other: KeyPath) -> bool:
+        shared = min(len(variable), len(other))
+        return variable[:shared] == other[:shared] and not (place == other == variable)
+
+    next_: list[list[int]] = [
+        [j for j, (other, _, _) in enumerate(places) if follows(place, variable, other)]
+        for place, variable, _ in places
+    ]
+    state = [0] * len(places)  # 0 not seen, 1 on the way, 2 done
+    for root in range(len(places)):
+        stack = [(root, iter(next_[root]))] if not state[root] else []
+        state[root] = state[root] or 1
+        while stack:
+            at, rest = stack[-1]
+            following = next(rest, None)
+            if following is None:
+                state[at] = 2
+                stack.pop()
+            elif state[following] == 1:
+                return places[following][2]
+            elif state[following] == 0:
+                state[following] = 1
+                stack.append((following, iter(next_[following])))
+    return None
 
 
 class _Walk:
@@ -123,7 +158,7 @@ class _Walk:
                 continue
             start = self.pos
             line = self._line()
-            segments = self._key()
+            segments, dots = self._key()
             if not segments:
                 self.pos = max(self.pos, start + 1)
                 continue
@@ -141,6 +176,9 @@ class _Walk:
             if not self._at("{"):
                 self._blank()
             self._value(path, self._length(path) if append else 0)
+            self.result.edits += [(dot, dot + 1, " { ") for dot in dots]
+            if dots:
+                self.result.edits.append((self.pos, self.pos, " }" * len(dots)))
 
     def _include(self, match: re.Match[str]) -> None:
         start, line = self.pos, self._line()
@@ -154,34 +192,40 @@ class _Walk:
         target = re.sub(r"\\(.)", r"\1", match["target"])
         self.result.includes.append(Include(start, self.pos, line, (match["form"] or "").lower(), target))
 
-    def _key(self) -> list[str]:
-        """The segments of a key, up to its `=`, `:`, `+=` or `{` (left in place); [] where there is none."""
+    def _key(self) -> tuple[list[str], list[int]]:
+        """The segments of a key, up to its `=`, `:`, `+=` or `{` (left in place); [] where there is none.
+
+        With them the offsets of the dots between them, where one of the segments is quoted.
+        """
         segments: list[str] = []
+        dots: list[int] = []
         part = ""
-        quoted = False
+        quoted = any_quoted = False
         while self.pos < self.end:
             c = self.text[self.pos]
             if c == '"':
                 part += self._string()
-                quoted = True
+                quoted = any_quoted = True
                 continue
             if c == ".":
+                dots.append(self.pos)
                 segments.append(part if quoted else part.strip())
                 part, quoted = "", False
             elif c in "=:{" or self._at("+="):
                 segments.append(part if quoted else part.strip())
-                return [s for s in segments if s]
+                whole = all(segments)
+                return [s for s in segments if s], dots if any_quoted and whole else []
             elif c in "\n#" or self._at("//"):
                 self._blank()
                 if self.pos < self.end and self.text[self.pos] in "=:{":
                     continue
-                return []
+                return [], []
             elif c in ",}]":
-                return []
+                return [], []
             elif not quoted:
                 part += c
             self.pos += 1
-        return []
+        return [], []
 
     def _string(self) -> str:
         """A quoted string, from its quote to behind the closing one; its content."""
@@ -244,7 +288,11 @@ class _Walk:
             elif self._at("${"):
                 plain = False
                 close = self.text.find("}", self.pos)
-                self.pos = self.end if close < 0 else close + 1
+                close = self.end if close < 0 else close
+                name = self.text[self.pos + 2 : close].removeprefix("?")
+                variable = tuple(part.strip(' "') for part in name.split("."))
+                self.result.substitutions.append((path, variable, self._line()))
+                self.pos = min(close + 1, self.end)
             elif c in "\n,}]#" or (
                 self._at("//") and (self.pos == start or self.text[self.pos - 1] in " \t")
             ):

@@ -9,7 +9,7 @@ from bridge.config import certs, url
 from bridge.config.block import build, fields, nearest, read_block, warn_unknown
 from bridge.config.findings import Findings
 from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
-from bridge.config.node import Node, found, merge
+from bridge.config.node import Node, merge
 from bridge.config.older import events_snippet, rule_events
 from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
 from bridge.config.units import Bad, plain
@@ -56,7 +56,7 @@ def read(findings: Findings, node: Node | None) -> tuple[Endpoint, ...]:
             address, authorization = url.split_credentials(url.check(text))
         except Bad as e:
             findings.error(url_node.place, url_node.key, str(e))
-    elif enable and not (node.children.get("url") and _has_error(findings, start, node.children["url"].key)):
+    elif enable and node.get("url") is None:
         findings.error(
             node.place, "webhook.url", 'missing, expected the receiver: url = "http://host:port/path"'
         )
@@ -69,15 +69,8 @@ def read(findings: Findings, node: Node | None) -> tuple[Endpoint, ...]:
         else:
             headers = (*headers, ("Authorization", authorization))
     tls = _tls(findings, node, address)
-    rules = _rules(findings, node)
-    if not rules and enable and not any(m.level == "error" for m in findings.messages[start:]):
-        place = node.children["events"].place if "events" in node.children else node.place
-        findings.warning(
-            place,
-            "webhook.events",
-            'no events: nothing will be sent; for example events = [ { event = "on_message_publish" } ]',
-        )
-    if address is None or any(m.level == "error" for m in findings.messages[start:]):
+    rules = _rules(findings, node, warn_none=enable)
+    if address is None or _failed(findings, start):
         return ()
     given = fields(values, WEBHOOK, Endpoint)
     if "encoding" in given:
@@ -88,8 +81,8 @@ def read(findings: Findings, node: Node | None) -> tuple[Endpoint, ...]:
     return (endpoint,) if endpoint is not None else ()
 
 
-def _has_error(findings: Findings, start: int, key: str) -> bool:
-    return any(m.level == "error" and m.key == key for m in findings.messages[start:])
+def _failed(findings: Findings, start: int) -> bool:
+    return any(m.level == "error" for m in findings.messages[start:])
 
 
 # --- headers ------------------------------------------------------------------------------------------------
@@ -123,7 +116,7 @@ def _headers(findings: Findings, node: Node | None) -> tuple[tuple[str, str], ..
             continue
         value = plain(child)
         if value is None:
-            findings.error(child.place, child.key, f"found {found(child)}, expected a text")
+            findings.error(child.place, child.key, "found an object or a list, expected a text")
             continue
         wrong = re.search(r"[^\t\x20-\x7e]", value)
         if wrong is not None:
@@ -171,7 +164,7 @@ def _tls(findings: Findings, node: Node, address: str | None) -> Tls | None:
     if "keyfile" in values and "certfile" not in values:
         key = values["keyfile"][0]
         findings.error(key.place, key.key, "found a key without a certificate, expected certfile too")
-    certs.check(findings, values, server=False)
+    certs.check(findings, values)
     if values.get("verify_peer", (block, True))[1] is False:
         findings.warn(
             values["verify_peer"][0],
@@ -184,7 +177,7 @@ def _tls(findings: Findings, node: Node, address: str | None) -> Tls | None:
 # --- events -------------------------------------------------------------------------------------------------
 
 
-def _rules(findings: Findings, node: Node) -> tuple[Rule, ...]:
+def _rules(findings: Findings, node: Node, *, warn_none: bool) -> tuple[Rule, ...]:
     entries: list[Node] = []
     events = node.get("events")
     if events is not None:
@@ -201,6 +194,12 @@ def _rules(findings: Findings, node: Node) -> tuple[Rule, ...]:
         found_rules = rule_events(rule, findings)
         entries += found_rules
         findings.warn(rule, f"an older spelling (NanoMQ 0.14 to 0.18); today: {events_snippet(found_rules)}")
+    if warn_none and not entries and (events is None or events.value == []):
+        findings.warning(
+            (events or node).place,
+            "webhook.events",
+            'no events: nothing will be sent; for example events = [ { event = "on_message_publish" } ]',
+        )
     made = [_rule(findings, entry) for entry in entries]
     return tuple(r for r in made if r is not None)
 

@@ -30,10 +30,7 @@ class Read:
 
 def shown(report: Report) -> list[str]:
     """`line: level: key: text`, or `file:line: …` for another file, or `VARIABLE: …`."""
-    out = []
-    for m in report.messages:
-        out.append(str(m).replace(f"{m.file}:", "", 1) if m.line is not None else str(m))
-    return out
+    return [str(m).replace(f"{m.file}:", "", 1) if m.line is not None else str(m) for m in report.messages]
 
 
 @pytest.fixture

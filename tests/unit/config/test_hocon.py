@@ -1,5 +1,7 @@
 """What is found in files that users write: includes, substitutions, spellings, syntax errors."""
 
+# ruff: noqa: E501  messages stand in one piece, as they are printed
+
 from __future__ import annotations
 
 import pytest
@@ -40,7 +42,7 @@ WEBHOOK = 'webhook { url = "http://h", events = [ { event = on_client_connack } 
         ("b\u00a0= 1", "1: error: HOCON syntax: unexpected '\\xa0' (NO-BREAK SPACE) at column 2"),
         ("[1, 2]", "1: error: found a list, expected keys and values"),
         ("a=" + "[" * 70, "1: error: HOCON syntax: more than 60 brackets inside one another"),
-        ("\na = ${b}\nb = ${a}", "1: error: HOCON syntax: a substitution ${…} that refers to itself"),
+        ("\na = ${b}\nb = ${a}", "2: error: a substitution ${…} that leads back to itself"),
     ],
 )
 def test_syntax_errors_have_a_place(read: Read, text: str, message: str) -> None:
@@ -119,6 +121,15 @@ def test_includes_that_cannot_be(read: Read) -> None:
         ("nanomq.conf", 5, "log.level", "found x, expected trace, debug, info, warn, error or fatal"),
         ("loop.conf", 2, 'include "loop.conf"', "the file includes itself"),
     ]
+
+
+def test_a_quoted_name_in_a_dotted_key(read: Read) -> None:
+    text = 'listeners.tcp."two words" { bind = 1884 }\nlisteners . "tcp".three.bind = 1885 // c\nauth.password."a.b" = "x{y"\n'
+    settings = read(text).settings
+    assert settings is not None
+    assert [(one.name, one.port) for one in settings.listeners] == [("two words", 1884), ("three", 1885)]
+    assert [(user, secret.get_secret_value()) for user, secret in settings.auth.password] == [("a.b", "x{y")]
+    assert read.lines(text + 'webhook."url" = x\n')[0].startswith('4: error: webhook.url: found "x"')
 
 
 # --- substitution -------------------------------------------------------------------------------------------

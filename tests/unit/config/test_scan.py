@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.config.scan import MAX_DEPTH, scan
+from bridge.config.scan import MAX_DEPTH, circle, scan
 
 TEXT = '''\
 mqtt { max_packet_size = 10MB  # a comment { with = brackets
@@ -102,3 +102,20 @@ def test_depth_is_bounded() -> None:
 )
 def test_nothing_stops_the_walk(text: str) -> None:
     scan(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a = ${b}\nb = 1", None),
+        ("a = 1\na = ${a}2", None),  # a key that names itself: its earlier value
+        ("a { x = 1, y = ${a.x} }", None),
+        ("b { x = 1 }\nc = ${b} { x = ${b.x} }", None),
+        ("a = ${b}\nb = ${c}\nc = ${a}", 1),
+        ("x = 1\na { b = ${a} }", 2),
+        ("a { b = ${c} }\nc { d = ${?a} }", 1),
+        ('a."b c" = ${a."b c".d}', 1),
+    ],
+)
+def test_circles(text: str, line: int | None) -> None:
+    assert circle(scan(text)) == line

@@ -1,5 +1,7 @@
 """The webhook block (INTEROP 1.1): every key, and the message for every way to get it wrong."""
 
+# ruff: noqa: E501  messages stand in one piece, as they are printed
+
 from __future__ import annotations
 
 import pytest
@@ -169,7 +171,7 @@ def test_a_topic_belongs_to_events_that_have_one(read: Read, type_: EventType) -
             "2: error: webhook.headers.x: found a value with the character U+00E9 in it,"
             " expected printable ASCII on one line",
         ),
-        ("headers.x = [1]", "2: error: webhook.headers.x: found [1], expected a text"),
+        ("headers.x = [1]", "2: error: webhook.headers.x: found an object or a list, expected a text"),
         (
             'headers = "Authorization: Bearer s3cret"',
             "2: error: webhook.headers: found a secret (not shown),"
@@ -215,7 +217,7 @@ def test_a_topic_belongs_to_events_that_have_one(read: Read, type_: EventType) -
     ],
 )
 def test_errors(read: Read, inside: str, message: str) -> None:
-    rest = "" if "url" in inside or inside == EVENTS else '\nurl = "http://h"'
+    rest = "" if inside.startswith("url") or inside == EVENTS else '\nurl = "http://h"'
     rest += "" if "events" in inside else f"\n{EVENTS}"
     assert read.lines("webhook {\n" + inside + rest + "\n}") == [message]
 

@@ -1,0 +1,207 @@
+"""The shipped conf/nanomq.conf and docs/configuration.md say what the code does, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from bridge.config import hocon
+from bridge.config.findings import Findings
+from bridge.config.keys import AUTH, BLOCKS, LOG, MQTT, SSL, STORE, TCP, WEBHOOK, WEBHOOK_TLS, Block, Key
+from bridge.config.load import load
+from bridge.config.node import Node
+from bridge.config.settings import (
+    Auth,
+    BacklogBound,
+    Endpoint,
+    Listener,
+    Log,
+    Mqtt,
+    Rotation,
+    Rule,
+    Settings,
+    StoreSettings,
+    Tls,
+)
+from bridge.config.units import plain
+from bridge.events.event import EventType
+
+from .conftest import Read, shown
+
+ROOT = Path(__file__).parent.parent.parent.parent
+CONF = ROOT / "conf" / "nanomq.conf"
+DOCS = ROOT / "docs" / "configuration.md"
+# fields that are no keys of their own: where they come from
+ELSEWHERE = {
+    (Endpoint, "name"): "the one webhook of a file",
+    (Endpoint, "headers"): "webhook.headers.<name>",
+    (Endpoint, "tls"): "webhook.ssl",
+    (Endpoint, "events"): "webhook.events",
+    (Endpoint, "backlog"): "webhook.backlog",
+    (Listener, "kind"): "listeners.<kind>",
+    (Listener, "name"): "listeners.<kind>.<name>",
+    (Listener, "port"): "bind",
+    (Log, "rotation"): "log.rotation",
+    (Auth, "password"): "auth.password.<user>",
+}
+
+
+def uncommented() -> str:
+    """The shipped file with every `# key = value` in force; `##` is prose."""
+    return re.sub(r"(?m)^(\s*)# (?=[a-z_0-9.]+ = )", r"\1", CONF.read_text())
+
+
+@functools.cache
+def tree() -> Node:
+    """The shipped file with every key in force, before it has types."""
+    findings = Findings()
+    root = hocon.read(CONF, uncommented(), {}, findings)
+    assert findings.messages == []
+    assert root is not None
+    return root
+
+
+def at(root: Node, dotted: str) -> Node | None:
+    node: Node | None = root
+    for name in dotted.split("."):
+        node = node.children.get(name) if node is not None else None
+    return node
+
+
+def test_it_is_read_without_a_word() -> None:
+    report = load(CONF, {})
+    assert shown(report) == []
+    assert report.settings == Settings(
+        webhooks=(
+            Endpoint(
+                url="http://127.0.0.1:8888",
+                headers=(("content-type", "application/json"),),
+                events=(
+                    Rule(event=EventType.MESSAGE_PUBLISH),
+                    Rule(event=EventType.CLIENT_CONNACK),
+                    Rule(event=EventType.CLIENT_DISCONNECTED),
+                ),
+            ),
+        ),
+    )
+
+
+def test_every_commented_key_is_its_default(read: Read) -> None:
+    """Taking all comments away changes nothing, and no key in it is unknown."""
+    report = read(uncommented())
+    assert shown(report) == []
+    assert report.settings == load(CONF, {}).settings
+
+
+@pytest.mark.parametrize(
+    ("block", "key"),
+    [(block, key) for block in BLOCKS for key in block.keys],
+    ids=lambda part: part.name,
+)
+def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None:
+    node = at(tree(), f"{block.name}.{key.name}")
+    assert node is not None, f"conf/nanomq.conf does not show {block.name}.{key.name}"
+    if (block, key.name) == (SSL, "enable"):
+        assert node.value is False  # a TLS listener needs files that nobody has at first
+        return
+    if key.name in ("url", "bind"):
+        assert (
+            plain(node)
+            == {
+                "webhook": "http://127.0.0.1:8888",
+                "listeners.tcp": "0.0.0.0:1883",
+                "listeners.ssl": "0.0.0.0:8883",
+            }[block.name]
+        )
+        return
+    default: Any = key.default
+    if default is None and node.is_null:
+        return
+    assert key.kind.read(node, key.bounds) == default
+
+
+MODELS: list[type[BaseModel]] = [
+    Endpoint, BacklogBound, Tls, Mqtt, Listener, Log, Rotation, StoreSettings, Auth,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "field"), [(model, field) for model in MODELS for field in model.model_fields]
+)
+def test_every_field_of_the_settings_is_a_key(model: type[BaseModel], field: str) -> None:
+    keys = {(key.model, key.field) for block in BLOCKS for key in block.keys}
+    assert ((model, field) in keys) != ((model, field) in ELSEWHERE)
+
+
+# --- the page -----------------------------------------------------------------------------------------------
+
+BLOCK = re.compile(r"```hocon\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize("text", BLOCK.findall(DOCS.read_text()))
+def test_every_example_of_the_page_loads(read: Read, text: str) -> None:
+    report = read(text, {"HOOK_TOKEN": "t"})
+    assert report.errors == []
+
+
+def test_the_page_has_examples() -> None:
+    assert len(BLOCK.findall(DOCS.read_text())) >= 8
+
+
+def rows(title: str) -> dict[str, tuple[str, str]]:
+    """The key table of one section: key → (type, default)."""
+    section = DOCS.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    found: dict[str, tuple[str, str]] = {}
+    for line in section.splitlines():
+        if line.startswith("| `"):
+            keys, type_, default, _ = (cell.strip() for cell in line.strip("| ").split(" | ", 3))
+            for key in re.findall(r"`([^`]+)`", keys):
+                found[key] = (type_, default)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("title", "prefix", "block"),
+    [
+        ("webhook", "", WEBHOOK),
+        ("webhook", "ssl.", WEBHOOK_TLS),
+        ("mqtt", "", MQTT),
+        ("listeners", "", TCP),
+        ("listeners", "", SSL),
+        ("auth", "", AUTH),
+        ("log", "", LOG),
+        ("sqlite", "", STORE),
+    ],
+    ids=lambda part: str(getattr(part, "name", part)),
+)
+def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, block: Block) -> None:
+    table = rows(title)
+    for key in block.keys:
+        assert prefix + key.name in table, f"docs/configuration.md does not explain {block.name}.{key.name}"
+        shown_default = table[prefix + key.name][1].strip("`").strip('"[]')
+        default: Any = key.default
+        if default is None or key.name in ("url", "bind"):
+            continue
+        assert key.kind.read(Node(shown_default, "", None, shown_default), key.bounds) == default  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("title", "blocks"),
+    [
+        ("webhook", (WEBHOOK, WEBHOOK_TLS)),
+        ("mqtt", (MQTT,)),
+        ("listeners", (TCP, SSL)),
+        ("auth", (AUTH,)),
+        ("log", (LOG,)),
+        ("sqlite", (STORE,)),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_the_page_explains_no_key_that_is_not_there(title: str, blocks: tuple[Block, ...]) -> None:
+    known = {("ssl." if b is WEBHOOK_TLS else "") + key.name for b in blocks for key in b.keys}
+    assert set(rows(title)) - known <= {"headers.<name>", "events", "password.<user>"}
