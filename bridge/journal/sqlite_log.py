@@ -8,14 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS
-from bridge.journal.codec import Totals, decode_event, decode_events, decode_totals, event_size
+from bridge.journal.codec import decode_event, decode_events, decode_totals, event_size
 from bridge.journal.store import Backlog
 
 INDEX_MASK = MAX_BATCH_EVENTS - 1
 
-_SCAN_ROWS = 2048  # batches that one `read` looks at, at most: some milliseconds
+# What one `read` does at most, so that it takes some milliseconds: batches looked at, and bytes of bodies,
+# which hold the events of other lanes too.
+_SCAN_ROWS = 2048
+_SCAN_BYTES = 4 << 20
 _FIRST_STEP = 32
 _STEP_ROWS = 512
+
+_NOTHING = (0, 0)
+_BODIES = "SELECT batch, body FROM log WHERE batch BETWEEN ? AND ? ORDER BY batch"
 
 
 class SqliteLog:
@@ -33,26 +39,42 @@ class SqliteLog:
     ) -> tuple[list[tuple[int, Event]], int]:
         """See `Store.read`."""
         found: list[tuple[int, Event]] = []
-        size = 0
+        size = body_bytes = scanned = 0
         number = position >> INDEX_BITS
-        scanned, step = 0, _FIRST_STEP
+        step = _FIRST_STEP
         while scanned < _SCAN_ROWS:
             rows = self._rows(number, step)
-            for batch, _, lanes in rows:
+            # Neighbours that the lane wants are read by one query: (first, last) batch of each run.
+            runs: list[tuple[int, int]] = []
+            neighbour = full = False
+            for batch, _, length, lanes in rows:
+                scanned += 1
+                number = batch + 1
                 totals = decode_totals(lanes).get(lane)
                 if totals is None:
+                    neighbour = False
                     continue
-                first = batch << INDEX_BITS
-                for index, event in enumerate(self._batch(batch)):
-                    if lane in event.targets and first + index >= position:
-                        found.append((first + index, event))
+                if neighbour:
+                    runs[-1] = (runs[-1][0], batch)
+                else:
+                    runs.append((batch, batch))
+                    neighbour = True
                 size += totals[1]
-                if size >= max_bytes and found:
-                    return found, (batch + 1) << INDEX_BITS
-            if len(rows) < step:
+                body_bytes += length
+                if size >= max_bytes or body_bytes >= _SCAN_BYTES:
+                    full = True
+                    break
+            for run in runs:
+                for batch, body in self._execute(_BODIES, run):
+                    seq = batch << INDEX_BITS
+                    for event in decode_events(body):
+                        if lane in event.targets and seq >= position:
+                            found.append((seq, event))
+                        seq += 1
+            if full and found:
+                break
+            if not full and len(rows) < step:
                 return found, max(position, head)
-            number = rows[-1][0] + 1
-            scanned += step
             step = _STEP_ROWS
         return found, number << INDEX_BITS
 
@@ -128,15 +150,14 @@ class SqliteLog:
                 yield number, row[0], len(sizes), sum(sizes)
             number += 1
         while rows := self._rows(number, _STEP_ROWS):
-            for batch, at, lanes in rows:
-                totals: Totals = decode_totals(lanes)
-                events, size = totals.get(lane, (0, 0))
+            for batch, at, _, lanes in rows:
+                events, size = decode_totals(lanes).get(lane, _NOTHING)
                 yield batch, at, events, size
             number = rows[-1][0] + 1
 
-    def _rows(self, number: int, limit: int) -> list[tuple[int, int, bytes]]:
+    def _rows(self, number: int, limit: int) -> list[tuple[int, int, int, bytes]]:
         return self._execute(
-            "SELECT batch, at, lanes FROM log WHERE batch >= ? ORDER BY batch LIMIT ?", (number, limit)
+            "SELECT batch, at, bytes, lanes FROM log WHERE batch >= ? ORDER BY batch LIMIT ?", (number, limit)
         ).fetchall()
 
     def _batch(self, number: int) -> list[Event]:

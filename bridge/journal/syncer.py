@@ -9,6 +9,7 @@ on, and what it commits meanwhile shares the next sync. `Pace` decides between t
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -19,10 +20,11 @@ from bridge.journal.wal import WalFile
 
 SLOW_SECONDS = 0.001
 """A median above it moves the syncs to the helper thread."""
+VERY_SLOW_SECONDS = 0.005
+"""A median above it does so after three syncs; else it takes eight."""
 FAST_SECONDS = 0.0005
 """A lower quartile below it moves them back."""
 _LOOP_WINDOW = 16
-_LOOP_LEAST = 3
 _THREAD_WINDOW = 64
 _SHORTEST_HOLD = 1.0
 _LONGEST_HOLD = 60.0
@@ -51,10 +53,8 @@ class Pace:
         samples.append(seconds)
         if not self.threaded:
             # A fast one changes nothing: the common case costs one comparison.
-            if (
-                seconds > SLOW_SECONDS
-                and len(samples) >= _LOOP_LEAST
-                and sorted(samples)[len(samples) // 2] > SLOW_SECONDS
+            if seconds > SLOW_SECONDS and sorted(samples)[len(samples) // 2] > (
+                SLOW_SECONDS if len(samples) >= 8 else VERY_SLOW_SECONDS if len(samples) >= 3 else math.inf
             ):
                 if now - self._since > _LONGEST_HOLD:
                     self._hold = _SHORTEST_HOLD
