@@ -17,8 +17,9 @@
 // library: "mqtt4" (MQTT.js 4.3.7) or "mqtt" (the current one). Every client option of MQTT.js may stand in
 // `options`; correlationData and a will's payload are given as base64 under "$base64": {"$base64": "AP8="}.
 // `count` publishes so many, with the number in place of `{n}` in payload and topic; `parallel` does not wait
-// for each acknowledgement. `wait` counts messages (and events) from the start. `stdin` prints {"event": "ready"}
-// and goes on after a line, or the end, of standard input. `kill` drops the socket without DISCONNECT.
+// for each acknowledgement; `repeat` makes a long payload of a short one. `wait` counts messages (and events)
+// from the start. `stdin` prints {"event": "ready"} and goes on after a line, or the end, of standard input.
+// `kill` drops the socket without DISCONNECT.
 //
 // Lines: {"event": "connack" | "suback" | "unsuback" | "published" | "message" | "disconnect" | "close" |
 // "error" | "ready" | "end", ...}; payloads are base64. Exit code 0: all actions done; 1: one failed or the
@@ -124,7 +125,7 @@ async function publish(action) {
     const topic = action.topic.replaceAll('{n}', n);
     const payload =
       action.base64 === undefined
-        ? (action.payload ?? '').replaceAll('{n}', n)
+        ? (action.payload ?? '').replaceAll('{n}', n).repeat(action.repeat ?? 1)
         : Buffer.from(action.base64, 'base64');
     const [packet] = await call('publish', topic, payload, action.options ?? {});
     happened('published', { topic, n, reasonCode: packet?.reasonCode });

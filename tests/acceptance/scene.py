@@ -11,6 +11,7 @@ which the events were stored.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections import defaultdict
@@ -24,7 +25,6 @@ from tests.integration.receiver import Receiver, Request
 
 TUTORIAL = ("on_message_publish", "on_client_connack", "on_client_disconnected")
 """The three events of NanoMQ's tutorial."""
-LIFECYCLE = ("connect", "connack", "connected", "disconnected", "subscribe", "unsubscribe")
 TIMES = re.compile(r'"(ts|connected_at)":(\d{13})(?=[,}])')
 JSON_TYPE = "  headers.content-type = application/json"
 
@@ -92,10 +92,8 @@ class Scene:
     async def expect(self, stories: Mapping[str, Sequence[Text]]) -> None:
         """End the broker; what has arrived by then is this, per client, and nothing else."""
         wanted = sum(map(len, stories.values()))
-        try:
+        with contextlib.suppress(TimeoutError):  # the comparison says better what is missing
             await self.receiver.wait_count(wanted)
-        except TimeoutError:
-            pass  # the comparison says better what is missing
         assert await self.hookmq.stop() == 0
         assert self.stories() == {client: list(texts) for client, texts in stories.items()}
         self.check_requests()
@@ -253,13 +251,15 @@ def publish(
     )
 
 
-def _routed(action: str, client: str, sender: str, topic: str, payload: str, qos: int, retain: bool) -> Text:
+def _routed(
+    action: str, client: str, sender: str, topic: str, payload: str, qos: int, retain: bool, name: str
+) -> Text:
     return _text(
         action=action,
         clientid=client,
-        username="undefined",
+        username=name,
         from_client_id=sender,
-        from_username="undefined",
+        from_username=name,
         topic=topic,
         qos=qos,
         retain=retain,
@@ -269,9 +269,18 @@ def _routed(action: str, client: str, sender: str, topic: str, payload: str, qos
 
 
 def delivered(
-    client: str, sender: str, topic: str, payload: str, qos: int = 0, retain: bool = False
+    client: str,
+    sender: str,
+    topic: str,
+    payload: str,
+    qos: int = 0,
+    retain: bool = False,
+    name: str = "undefined",
 ) -> list[Text]:
-    """All that a message to a subscriber fires; at QoS 1 and 2 its acknowledgement too."""
-    what = (client, sender, topic, payload, qos, retain)
+    """All that a message to a subscriber fires; at QoS 1 and 2 its acknowledgement too.
+
+    `name`: the user name of both ends.
+    """
+    what = (client, sender, topic, payload, qos, retain, name)
     actions = ("message_delivered", "message_acked") if qos else ("message_delivered",)
     return [_routed(action, *what) for action in actions]
