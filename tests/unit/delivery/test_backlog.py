@@ -152,6 +152,17 @@ def test_an_event_larger_than_the_memory_bound_is_read_from_the_log(monkeypatch:
     assert not model.backlog.behind
 
 
+def test_a_push_that_overlaps_what_was_read_brings_the_rest_alone() -> None:
+    model = Model()
+    model.commit([True] * 4)
+    model.take(4)
+    first = model.wanted[0]
+    model.backlog.tail = first + 2
+    model.backlog.push([(first + n, event((model.lane,))) for n in range(4)], first + 4)
+    assert [seq for seq, _, _ in model.backlog.fresh] == [first + 2, first + 3]
+    assert model.backlog.tail == first + 4
+
+
 @pytest.mark.parametrize("behind", [False, True])
 def test_dropping_by_bytes_gives_up_the_oldest(monkeypatch: pytest.MonkeyPatch, behind: bool) -> None:
     monkeypatch.setattr(module, "READ_BYTES", 1000)
