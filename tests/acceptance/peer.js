@@ -26,7 +26,19 @@
 // time was up ({"event": "failed", "reason": ...}); 2: the argument is wrong.
 'use strict';
 
-const print = (event, fields) => process.stdout.write(JSON.stringify({ event, ...fields }) + '\n');
+const { writeSync } = require('node:fs');
+
+// Synchronous to the last byte: process.exit drops what a pipe has not taken yet.
+function print(event, fields) {
+  let rest = Buffer.from(JSON.stringify({ event, ...fields }) + '\n');
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(1, rest));
+    } catch (error) {
+      if (error.code !== 'EAGAIN') throw error;
+    }
+  }
+}
 
 function die(code, reason) {
   print('failed', { reason });
