@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pyhocon import ConfigFactory
+from pyhocon import ConfigFactory, config_parser
 from pyhocon.config_parser import ConfigParser
 from pyhocon.config_tree import ConfigTree, NoneValue
 from pyhocon.exceptions import ConfigException, ConfigMissingException
@@ -60,6 +60,32 @@ def why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+class _HiddenInclude(Exception):
+    """pyhocon saw an include where `scan` saw none."""
+
+
+class _NoIncludes(ConfigFactory):  # type: ignore[misc]
+    """What pyhocon asks for included files. It would also fetch URLs, which a configuration may never do."""
+
+    @classmethod
+    def parse_file(cls, *args: Any, **kwargs: Any) -> Any:
+        raise _HiddenInclude
+
+    @classmethod
+    def parse_URL(cls, *args: Any, **kwargs: Any) -> Any:  # pyhocon's name
+        raise _HiddenInclude
+
+
+@contextlib.contextmanager
+def _no_includes() -> Iterator[None]:
+    """All includes are in the text already: pyhocon itself opens nothing."""
+    config_parser.ConfigFactory = _NoIncludes
+    try:
+        yield
+    finally:
+        config_parser.ConfigFactory = ConfigFactory
+
+
 class _Assembly:
     """One text out of a file and all that it includes; `origin[i]` is where line i + 1 came from."""
 
@@ -82,8 +108,11 @@ class _Assembly:
             if isinstance(new, str):
                 self.parts.append(new)
             else:
+                opening, closing = ("{", "}") if new.is_value else ("", "")
+                self.parts.append(opening)
                 self._include(path, new.line, new.form, new.target, (*stack, path.resolve()))
                 self._break(Place(path, line))
+                self.parts.append(closing)
             at = end
         self._copy(path, text[at:], line)
 
@@ -102,6 +131,9 @@ class _Assembly:
         place, key = Place(path, line), f'include "{target}"'
         if form in ("url", "package", "classpath") or re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", target):
             self.findings.error(place, key, "HookMQ includes files only, expected a path")
+            return
+        if "\x00" in target or not target:
+            self.findings.error(place, "include", "found no path, expected one")
             return
         file = path.parent / target
         if file.resolve() in stack:
@@ -178,7 +210,8 @@ def _parse(
             return True, f"{_UNRESOLVED}{name}\x00"
 
     try:
-        return Parser.parse(whole, None, resolve=True)
+        with _no_includes():
+            return Parser.parse(whole, None, resolve=True)
     except ParseBaseException as e:
         place, text = _syntax(whole, e.lineno, e.column, walk, assembly)
         findings.error(place, "", text)
@@ -189,6 +222,8 @@ def _parse(
         else:
             text = "a value that begins with [ or { and goes on behind the bracket needs quotes"
         findings.error(assembly.place(int(line[1]) if line else 1), "", f"HOCON syntax: {text}")
+    except _HiddenInclude:
+        findings.error(assembly.place(1), "", "an include in an odd place, expected it on a line of its own")
     except RecursionError:
         findings.error(assembly.place(1), "", "HOCON syntax: the file is nested too deeply")
     except Exception as e:  # pyhocon lets other errors through on odd input
@@ -269,11 +304,3 @@ def unquote(name: str) -> str:
     if len(name) >= 2 and name[0] == name[-1] == '"':
         return re.sub(r'\\(["\\])', r"\1", name[1:-1])
     return name
-
-
-def parse_value(text: str) -> Any:
-    """One HOCON value on its own (that of an environment variable), as pyhocon's types. Raises ValueError."""
-    try:
-        return ConfigFactory.parse_string("value = " + text)["value"]
-    except Exception as e:
-        raise ValueError("not a HOCON value") from e

@@ -48,6 +48,7 @@ class Include:
     line: int
     form: str  # "", "file", "url", "package", "classpath"
     target: str
+    is_value: bool = False  # `key = include "file"`: the file's keys are the object
 
 
 @dataclass(slots=True)
@@ -180,7 +181,7 @@ class _Walk:
             if dots:
                 self.result.edits.append((self.pos, self.pos, " }" * len(dots)))
 
-    def _include(self, match: re.Match[str]) -> None:
+    def _include(self, match: re.Match[str], is_value: bool = False) -> None:
         start, line = self.pos, self._line()
         self.pos = match.end()
         for group in ("form", "required"):
@@ -190,7 +191,9 @@ class _Walk:
                 if self._at(")"):
                     self.pos += 1
         target = re.sub(r"\\(.)", r"\1", match["target"])
-        self.result.includes.append(Include(start, self.pos, line, (match["form"] or "").lower(), target))
+        self.result.includes.append(
+            Include(start, self.pos, line, (match["form"] or "").lower(), target, is_value)
+        )
 
     def _key(self) -> tuple[list[str], list[int]]:
         """The segments of a key, up to its `=`, `:`, `+=` or `{` (left in place); [] where there is none.
@@ -297,6 +300,13 @@ class _Walk:
                 self._at("//") and (self.pos == start or self.text[self.pos - 1] in " \t")
             ):
                 break
+            elif (
+                c in "iI"
+                and self.text[self.pos - 1] in ' \t\n=:[,{}"]'
+                and (include := _INCLUDE.match(self.text, self.pos))
+            ):
+                plain = False
+                self._include(include, is_value=True)
             else:
                 self.pos += 2 if c == "\\" else 1
             if path and isinstance(path[-1], int) and c == "{" and self._next_object():

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.config import hocon
 from bridge.config.load import load
+from bridge.config.scan import Scan
 
 from .conftest import Read
 
@@ -130,6 +132,26 @@ def test_a_quoted_name_in_a_dotted_key(read: Read) -> None:
     assert [(one.name, one.port) for one in settings.listeners] == [("two words", 1884), ("three", 1885)]
     assert [(user, secret.get_secret_value()) for user, secret in settings.auth.password] == [("a.b", "x{y")]
     assert read.lines(text + 'webhook."url" = x\n')[0].startswith('4: error: webhook.url: found "x"')
+
+
+def test_an_include_as_a_value(read: Read) -> None:
+    (read.folder / "pwd.conf").write_text("u : s\nv = [x]\n")
+    report = read(
+        'auth.password = include "pwd.conf"\nlog.level = x\nmqtt = include url("http://127.0.0.1:9/x")'
+    )
+    assert [(m.file.name, m.line, m.key) for m in report.errors] == [
+        ("nanomq.conf", 2, "log.level"),
+        ("nanomq.conf", 3, 'include "http://127.0.0.1:9/x"'),
+        ("pwd.conf", 2, "auth.password.v"),
+    ]
+
+
+def test_pyhocon_itself_opens_nothing(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the two readers do not agree on what is an include, it is an error and never a file or a request."""
+    monkeypatch.setattr(hocon, "scan", lambda text: Scan())
+    (read.folder / "pwd.conf").write_text("u : s\n")
+    for text in (f'include "{read.folder}/pwd.conf"', 'a = include url("http://127.0.0.1:9/x")'):
+        assert read.lines(text) == ["1: error: an include in an odd place, expected it on a line of its own"]
 
 
 # --- substitution -------------------------------------------------------------------------------------------
