@@ -126,6 +126,7 @@ class App:
     def _store_failed(self, error: StoreError) -> None:
         """A sync failed: what the disk holds is unknown, so no more may be promised."""
         self.fatal = str(error)
+        self.journal.end()
         log.critical("the store cannot be synced, HookMQ ends: %s", error)
         self.stopping.set()
 
@@ -200,7 +201,8 @@ class App:
             if timer is not None:
                 timer.cancel()
         self.broker.shut_down()
-        self.journal.flush()
+        if self.fatal is None:
+            self.journal.flush()
         await asyncio.gather(*(lane.stop(self.loop.time() + DRAIN_S) for lane in self.lanes))
         if self.fatal is None:
             self.journal.flush()

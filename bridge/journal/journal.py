@@ -20,6 +20,7 @@ from typing import Any
 
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Batch, Change, Put, Writer
+from bridge.journal.codec import EVENT_OVERHEAD
 from bridge.journal.store import Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,6 @@ class Journal:
         self.low: Callable[[], int | None] = _no_low  # lowest batch that a lane still needs; None: nothing
         self.on_commit: list[Callable[[Batch], None]] = []
         self.on_stall: list[Callable[[bool], None]] = []  # True: the store refuses; False: it works again
-        self.on_fatal: Callable[[StoreError], None] | None = None
         self.full: set[int] = set()  # lanes that turn new publishes away (`on_full = refuse`)
         self.stalled = False
         self._loop = loop
@@ -66,7 +66,9 @@ class Journal:
         self._lazy: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
         self._trim_timer: asyncio.TimerHandle | None = None
+        self._again_timer: asyncio.TimerHandle | None = None
         self._untrimmed = 0
+        self._ended = False
         store.on_durable = self._durable
 
     # -- joining the open batch ------------------------------------------------------------------------
@@ -81,7 +83,7 @@ class Journal:
             events = batch.events
             index = 0
         events.append(event)
-        batch.size += len(event.payload) + len(event.topic) + 96
+        batch.size += len(event.payload) + len(event.topic) + len(event.clientid) + EVENT_OVERHEAD
         if not self._booked:
             self._book()
         return batch.number << INDEX_BITS | index
@@ -113,6 +115,17 @@ class Journal:
         else:
             waiting += data
 
+    def answer(self, writer: Writer, data: bytes) -> None:
+        """Write `data`, which promises nothing, to `writer`: at once, or behind what it waits for already."""
+        if (
+            writer in self._open.acks
+            or any(writer in batch.acks for batch in self._waiting)
+            or any(writer in batch.acks for batch in self._closed)
+        ):
+            self.ack(writer, data)
+        else:
+            writer.write_acks(bytearray(data))
+
     def after(self, call: Callable[..., Any], *args: Any) -> None:
         """Call once the batch is durable and its acknowledgements are written; calls keep their order."""
         self._open.after.append((call, args))
@@ -141,7 +154,7 @@ class Journal:
         if self._lazy is not None:
             self._lazy.cancel()
             self._lazy = None
-        if self.stalled:
+        if self.stalled or self._ended:
             return  # the retry timer offers everything again
         self._commit()
 
@@ -217,9 +230,22 @@ class Journal:
             log.error("the store refuses to write, publishers wait: %s", error)
             for call in self.on_stall:
                 call(True)
-        self._loop.call_later(RETRY_COMMIT_S, self._offer_again)
+        if not self._ended:
+            self._again_timer = self._loop.call_later(RETRY_COMMIT_S, self._offer_again)
+
+    def end(self) -> None:
+        """The store has failed for good: commit, sync and acknowledge nothing more."""
+        self._ended = True
+        self._waiting.clear()
+        self._stop_timers()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._lazy, self._sync_timer, self._trim_timer, self._again_timer):
+            if timer is not None:
+                timer.cancel()
 
     def _offer_again(self) -> None:
+        self._again_timer = None
         self._commit()
         if not self._closed:
             self.stalled = False
@@ -233,7 +259,10 @@ class Journal:
             self._trim_timer = None
         self._untrimmed = 0
         low = self.low()
-        self.store.trim(self._open.number if low is None else low, 4 * TRIM_EVERY_BATCHES)
+        try:
+            self.store.trim(self._open.number if low is None else low, 4 * TRIM_EVERY_BATCHES)
+        except StoreError as error:  # the next commit meets the same cause and tells it
+            log.debug("the log was not trimmed: %s", error)
 
     def flush(self) -> None:
         """Commit and sync now what is open; for start-up and shutdown."""
@@ -242,9 +271,7 @@ class Journal:
 
     def close(self) -> None:
         """Commit what is open, stop the timers and close the store."""
-        for timer in (self._lazy, self._sync_timer, self._trim_timer):
-            if timer is not None:
-                timer.cancel()
-        if not self.stalled:
+        if not self.stalled and not self._ended:
             self.flush()
+        self._stop_timers()
         self.store.close()
