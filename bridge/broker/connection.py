@@ -333,7 +333,8 @@ class Connection(asyncio.Protocol):
 
 
 def _on_pingreq(conn: Connection, packet: Pingreq) -> None:
-    conn.journal.ack(conn, encoder.PINGRESP)
+    # Behind its own acknowledgements, and not behind the sync of what others have sent.
+    conn.journal.answer(conn, encoder.PINGRESP)
 
 
 def _on_disconnect(conn: Connection, packet: Disconnect) -> None:
