@@ -19,7 +19,7 @@ MAX_BATCH_BYTES = 1 << 20
 
 
 class Put(msgspec.Struct, gc=False):
-    """Set a row of the broker's state, or delete it (`value` None). The journal does not know what it means."""
+    """Set a row of the broker's state, or delete it (`value` None); the journal does not know its meaning."""
 
     space: str
     key: str
@@ -37,8 +37,9 @@ class Cursor(msgspec.Struct, gc=False):
 class Retry(msgspec.Struct, gc=False):
     """An event that is not going smoothly; it leaves the cursor and has a row, and its event is pinned.
 
-    `attempt` attempts were made (0: parked behind `key`, never sent). `due` and `first` are Unix ms; `wait` is
-    the scheduled pause in ms, the most that a clock that jumped may make of it; `error` says why the last one failed.
+    `attempt` attempts were made (0: parked behind `key`, never sent). `due` and `first` are Unix ms; `wait`
+    is the scheduled pause in ms, the most that a clock that jumped may make of it; `error` says why the last
+    one failed.
     """
 
     lane: int

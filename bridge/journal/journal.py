@@ -5,8 +5,8 @@
 3. When it is durable its acknowledgements are written and its `after` calls run, always in batch order.
 4. The lanes see a batch as soon as it is committed.
 
-A turn that brought nothing to acknowledge is synced at the latest `LAZY_SYNC_S` later; progress of lanes alone
-is committed at the latest `LAZY_COMMIT_S` later.
+A turn that brought nothing to acknowledge is synced at the latest `LAZY_SYNC_S` later; progress of lanes
+alone is committed at the latest `LAZY_COMMIT_S` later.
 """
 
 from __future__ import annotations
