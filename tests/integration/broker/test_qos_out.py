@@ -1,4 +1,4 @@
-"""What subscribers get: QoS 0, 1 and 2, redelivery, Receive Maximum, queues (sections 3.3.4, 4.3, 4.4, 4.6)."""
+"""What subscribers get: each QoS, redelivery, Receive Maximum, queues (sections 3.3.4, 4.3, 4.4, 4.6)."""
 
 from __future__ import annotations
 
@@ -209,6 +209,7 @@ async def test_a_lower_receive_maximum_after_a_reconnect(broker: Running) -> Non
     await broker.until_away("s")
     await publisher.publish("a", b"6", 1)
     client = await broker.connect("s", **persistent(5, receive_maximum=2))
+    unacked = 0
     for number in range(7):
         got = await client.expect(Publish)
         assert got.payload == b"%d" % number
@@ -216,8 +217,8 @@ async def test_a_lower_receive_maximum_after_a_reconnect(broker: Running) -> Non
             assert (got.packet_id, got.dup) == (sent[number].packet_id, True)
         if number:
             await client.silent()
-            client.send(Puback(before))
-        before = got.packet_id
+            client.send(Puback(unacked))
+        unacked = got.packet_id
     assert len(broker.broker.sessions["s"].inflight) <= 2
     assert not broker.broker.sessions["s"].queue
 
