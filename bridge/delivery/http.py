@@ -297,7 +297,8 @@ class Connection(asyncio.Protocol):
         if 200 <= status < 300:
             self._pool.on_success(self)
         else:
-            self._pool.on_failure(self, Outcome(status=status, text=plain_text(self._text)))
+            text = self._pool.target.scrub(plain_text(self._text))
+            self._pool.on_failure(self, Outcome(status=status, text=text))
 
     def _transport_is_writing(self) -> bool:
         return self._transport is not None and self._transport.get_write_buffer_size() > 0

@@ -22,6 +22,8 @@ _OURS_ALONE = frozenset(
     {"content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"}
 )
 _URL_SAFE = "!$&'()*+,/:;=?@[]%~"
+_SECRET_HEADER = re.compile(r"auth|cookie|key|pass|secret|sign|token", re.IGNORECASE)
+_SECRET_LENGTH = 4  # what is shorter would be masked in every other word
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -42,10 +44,11 @@ class Target:
     log.
     """
 
-    __slots__ = ("head", "host", "label", "port", "ssl", "warnings")
+    __slots__ = ("_secrets", "head", "host", "label", "port", "ssl", "warnings")
 
     def __init__(self, endpoint: Endpoint, store_id: str) -> None:
         self.warnings: list[str] = []
+        self._secrets: set[str] = set()
         scheme, authority, request_target, credentials = self._parse(endpoint)
         path = request_target.partition("?")[0]
         self.label = f"{scheme}://{authority}{path}"
@@ -53,6 +56,16 @@ class Target:
         lines = self._headers(endpoint, authority, credentials)
         lines.append(f"webhook-id: msg_{store_id}_".encode())
         self.head = b"POST %b HTTP/1.1\r\n" % request_target.encode("ascii") + b"\r\n".join(lines)
+
+    def scrub(self, text: str) -> str:
+        """A receiver's text without the secrets that were sent to it; a server may echo a request."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def _secret(self, value: str) -> None:
+        if len(value) >= _SECRET_LENGTH:
+            self._secrets.add(value)
 
     def _parse(self, endpoint: Endpoint) -> tuple[str, str, str, bytes | None]:
         """Scheme, authority for Host, request target, and credentials; sets host and port."""
@@ -86,11 +99,16 @@ class Target:
         request_target = quote(parts.path, safe=_URL_SAFE) or "/"
         if parts.query:
             request_target += "?" + quote(parts.query, safe=_URL_SAFE)
+            for pair in parts.query.split("&"):
+                self._secret(pair.partition("=")[2])
+                self._secret(unquote_to_bytes(pair.partition("=")[2]).decode("utf-8", "replace"))
         credentials = None
         if parts.username is not None:
             credentials = b64encode(
                 unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
             )
+            self._secret(credentials.decode("ascii"))
+            self._secret(unquote_to_bytes(parts.password or "").decode("utf-8", "replace"))
         return scheme, authority, request_target, credentials
 
     def _headers(self, endpoint: Endpoint, authority: str, credentials: bytes | None) -> list[bytes]:
@@ -108,6 +126,9 @@ class Target:
             if _CONTROL.search(value):
                 raise EndpointError(endpoint.name, key, "the value holds a control character")
             names.add(lower)
+            if _SECRET_HEADER.search(name):
+                self._secret(value.strip())
+                self._secret(value.strip().rpartition(" ")[2])  # behind `Bearer` or `Basic`
             configured.append(f"{name}: {value.strip()}".encode())
         lines = [] if "host" in names else [f"Host: {authority}".encode("ascii")]
         lines += configured

@@ -254,6 +254,28 @@ async def test_a_response_body_is_read_to_its_end_but_kept_only_up_to_a_bound(
     assert receiver.accepted == 1
 
 
+async def test_a_server_that_echoes_the_request_brings_no_secret_into_an_outcome(
+    receiver: Receiver, connect: Connect
+) -> None:
+    async def echo(exchange: Exchange) -> None:
+        request = exchange.request
+        headers = "\n".join(f"{name}: {value}" for name, value in request.headers)
+        await exchange.respond(500, f"{request.target}\n{headers}".encode())
+
+    receiver.script = echo
+    client = connect(
+        receiver.url("/hook?token=hunter%402&x=1", userinfo="user:hunter3@"),
+        headers=(("X-Api-Key", "hunter4"), ("Cookie", "session=hunter5"), ("X-Plant", "north")),
+    )
+    text = (await client.outcome()).text
+    assert "X-Plant: north" in text
+    assert "/hook?token=***&x=1" in text
+    assert "hunter" not in text
+    assert "dXNlcjpodW50ZXIz" not in text
+    bearer = connect(receiver.url(), headers=(("Authorization", "Bearer hunter6"),))
+    assert "hunter" not in (await bearer.outcome()).text
+
+
 @pytest.mark.parametrize("code", [200, 500])
 async def test_a_body_without_end_is_cut_and_the_status_decides(
     receiver: Receiver, connect: Connect, code: int

@@ -454,6 +454,20 @@ async def test_order_survives_a_restart(receiver: Receiver, rig: Make, quick: No
     assert texts(receiver.requests)[1:] == [f"a{n}" for n in range(41)]
 
 
+async def test_behind_a_blocker_that_waits_since_before_a_restart_events_get_rows(
+    receiver: Receiver, rig: Make
+) -> None:
+    box = rig(receiver.url())
+    receiver.scripts.append(scripts.status(500))
+    box.life("a", "a0")
+    await until(lambda: box.lane.retrying)
+    box.flush()
+    again = rig(receiver.url(), box.kill())
+    again.life("a", "a1")
+    await until(lambda: again.lane.retrying == 2)
+    assert again.lane.cursor().holes == []
+
+
 async def test_order_survives_a_crash_with_the_blocker_in_flight(
     receiver: Receiver, rig: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
