@@ -54,6 +54,91 @@ class BacklogBound(_Block):
     on_full: Literal["expire", "refuse"] = "expire"
 
 
+class RetryPolicy(_Block):
+    """When a failed attempt is repeated (`webhook.retry`).
+
+    `schedule` is a preset's name or the waits themselves in seconds, the first one 0; `base`, `factor`,
+    `max_attempts` and `max_age` are those of `exponential`.
+    """
+
+    schedule: Literal["standard", "mes", "exponential"] | tuple[float, ...] = "standard"
+    base: float = Field(default=5.0, gt=0)  # seconds before the second attempt
+    factor: float = Field(default=2.0, ge=1)
+    max_attempts: int = Field(default=10, ge=1, le=1000)
+    max_age: float | None = Field(default=None, gt=0)  # seconds since the first attempt
+    jitter: float = Field(default=0.1, ge=0, le=1)  # the most that is added, as a share of the wait
+    max_retry_after: float = Field(default=86400.0, ge=0)  # seconds; a longer Retry-After is cut to this
+
+
+class BreakerPolicy(_Block):
+    """When an endpoint counts as dead, and how it is probed (`webhook.breaker`)."""
+
+    failures: int = Field(default=10, ge=1)  # attempts in a row
+    probe_interval: float = Field(default=15.0, gt=0)  # seconds between probes while it is open
+    disable_after: float | None = Field(default=None, gt=0)  # seconds of failing; then it is switched off
+
+
+class RateLimit(_Block):
+    """How fast an endpoint may be sent to (`webhook.rate_limit`)."""
+
+    per_second: float = Field(gt=0)
+    burst: int = Field(default=1, ge=1)
+
+
+class BatchPolicy(_Block):
+    """Several events in one request (`webhook.batch`)."""
+
+    max_events: int = Field(default=100, ge=1, le=4096)
+    max_wait: float = Field(default=0.1, ge=0)  # seconds
+    format: Literal["array", "cloudevents-batch"] = "array"
+
+
+class Secret(_Block):
+    """A secret: given, or where it is read from at start. Exactly one of the three."""
+
+    value: SecretStr | None = None
+    env: str | None = None
+    file: Path | None = None
+
+
+class Signature(_Block):
+    """One signature header (`webhook.signature`). All but `scheme` belong to `hmac`."""
+
+    scheme: Literal["standard", "mes", "eryxon", "hmac"] = "standard"
+    header: str = "x-signature"
+    prefix: str = ""
+    encoding: Literal["hex", "base64"] = "hex"
+    template: str = "{body}"  # what is signed; {id}, {timestamp} and {body} stand for theirs
+
+
+class Credentials(_Block):
+    """How HookMQ identifies itself to an endpoint (`webhook.credentials`)."""
+
+    kind: Literal["basic", "bearer", "oauth2"]
+    username: str | None = None
+    password: Secret | None = None
+    token: Secret | None = None
+    token_url: str | None = None  # oauth2: the client credentials grant, RFC 6749 section 4.4
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    scope: str | None = None
+
+
+class Egress(_Block):
+    """Where requests may go (`egress`): CIDR networks. `deny` is stronger."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+class AttemptLog(_Block):
+    """What is kept of each endpoint's attempts (`webhook.attempts`)."""
+
+    successes: int = Field(default=1000, ge=0)  # the last so many; failures are all kept
+    max_age: float = Field(default=7 * 86400.0, gt=0)  # seconds
+    max_rows: int = Field(default=100_000, ge=100)
+
+
 class Endpoint(_Block):
     """One receiver of events: the `webhook` block. The one type for file, REST API and dashboard."""
 
@@ -68,6 +153,19 @@ class Endpoint(_Block):
     tls: Tls | None = None
     events: tuple[Rule, ...] = ()
     backlog: BacklogBound = BacklogBound()
+    retry: RetryPolicy = RetryPolicy()
+    success: tuple[tuple[int, int], ...] = ((200, 299),)  # statuses, as inclusive ranges
+    breaker: BreakerPolicy = BreakerPolicy()
+    ordering: Literal["none", "client", "topic", "endpoint"] = "none"
+    max_parked: int = Field(default=10_000, ge=1)  # events parked behind a blocked key
+    rate_limit: RateLimit | None = None
+    max_in_flight: int | None = Field(default=None, ge=1)  # events; None: pool_size
+    batch: BatchPolicy | None = None
+    signature: tuple[Signature, ...] = ()
+    secrets: tuple[Secret, ...] = ()  # the first is the newest; while there are several, all sign
+    credentials: Credentials | None = None
+    proxy: str | None = None  # http://[user:password@]host:port
+    attempts: AttemptLog = AttemptLog()
 
 
 class Mqtt(_Block):
@@ -132,6 +230,8 @@ class StoreSettings(_Block):
     """The `sqlite` block: where the durable store lives and how it syncs."""
 
     mounted_file_path: Path = Path("./data")  # a folder, or a file that ends in .db
+    retention_age: float = Field(default=86400.0, ge=0)  # s that settled events are kept for replay
+    retention_bytes: int = Field(default=256 << 20, ge=0)  # the most that is kept of them
     sync_delay: float = Field(default=0.0, ge=0)  # s added to every sync; to rehearse a slow disk
 
 
@@ -151,6 +251,7 @@ class Settings(_Block):
     log: Log = Log()
     store: StoreSettings = StoreSettings()
     auth: Auth = Auth()
+    egress: Egress = Egress()
 
     @property
     def store_path(self) -> Path:
