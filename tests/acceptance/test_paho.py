@@ -285,6 +285,30 @@ async def test_persistent_session(tmp_path: Path) -> None:
         await scene.expect({name: story for part in parts for name, story in part.items()})
 
 
+async def test_silence(tmp_path: Path) -> None:
+    """A client that hangs is disconnected after its keepalive times the multiplier, and its will comes."""
+    async with Scene(tmp_path, *TUTORIAL, blocks=["mqtt { keepalive_multiplier = 1.25 }"]) as scene:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for version in VERSIONS:
+            client = Paho(scene.port, f"v{version}", version)
+            client.client.will_set("will", "hung")
+            await client.connect(keepalive=1)
+            client.client.loop_stop()  # nobody sends PINGREQ any more
+        await scene.seen("client_disconnected", 3)
+        assert 1.25 <= loop.time() - began < 5
+        await scene.expect(
+            {
+                f"v{version}": [
+                    connack(f"v{version}", version, 1),
+                    publish(f"v{version}", "will", "hung"),
+                    disconnected(f"v{version}", "keepalive_timeout"),
+                ]
+                for version in VERSIONS
+            }
+        )
+
+
 @pytest.mark.parametrize("how", ["the network fails", "the broker is killed"])
 async def test_reconnect(tmp_path: Path, free_port: Callable[[], int], how: str) -> None:
     """paho comes back by itself, and what it publishes meanwhile is published once, in order.
