@@ -290,11 +290,12 @@ async def test_silence(tmp_path: Path) -> None:
     async with Scene(tmp_path, *TUTORIAL, blocks=["mqtt { keepalive_multiplier = 1.25 }"]) as scene:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        for version in VERSIONS:
-            client = Paho(scene.port, f"v{version}", version)
+        clients = [Paho(scene.port, f"v{version}", version) for version in VERSIONS]
+        for client in clients:
             client.client.will_set("will", "hung")
             await client.connect(keepalive=1)
-            client.client.loop_stop()  # nobody sends PINGREQ any more
+        # Their threads end, and nobody sends PINGREQ any more.
+        await asyncio.gather(*(asyncio.to_thread(client.client.loop_stop) for client in clients))
         await scene.seen("client_disconnected", 3)
         assert 1.25 <= loop.time() - began < 5
         await scene.expect(
