@@ -1,4 +1,4 @@
-"""Twenty kills and more, at moments that another seed moves: HOOKMQ_SEED=7 make test-long."""
+"""Twenty kills and more, at moments that another seed moves: TEST_SEED=7 make test-long."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.long
     ids=["in the loop", "in a thread"],
 )
 async def test_kills(tmp_path: Path, kills: int, block: str) -> None:
-    seed = int(os.environ.get("HOOKMQ_SEED", time.time_ns() % 100_000))
+    seed = int(os.environ.get("TEST_SEED", time.time_ns() % 100_000))
     async with Sink() as sink:
         crashes = Crashes(tmp_path, sink, seed, block)
         try:
             figures = await crashes.run(kills)
         except BaseException as error:
-            error.add_note(f"HOOKMQ_SEED={seed}")
+            error.add_note(f"TEST_SEED={seed}")
             raise
     print(f"\nseed {seed}: {figures}")
