@@ -79,7 +79,8 @@ class App:
         self.dispatcher = Dispatcher(self.lanes)
         for lane in self.lanes:
             lane.on_dirty = self.journal.touch
-            lane.on_full = functools.partial(self._full, lane.id)
+            lane.bounds.on_full = functools.partial(_mark, self.journal.full, lane.id)
+            lane.bounds.on_overfull = functools.partial(_mark, self.journal.overfull, lane.id)
         self.journal.on_commit.append(self.dispatcher.committed)
         self.journal.cursors = self._cursors
         self.journal.low = self._low
@@ -108,13 +109,6 @@ class App:
             for endpoint in endpoints
             for rule in endpoint.events
         )
-
-    def _full(self, lane: int, full: bool) -> None:
-        """An endpoint that refuses has passed its bound, or has room again."""
-        if full:
-            self.journal.full.add(lane)
-        else:
-            self.journal.full.discard(lane)
 
     def _cursors(self) -> Iterable[Change]:
         return [lane.cursor() for lane in self.lanes if lane.dirty]
@@ -212,6 +206,14 @@ class App:
     def close(self) -> None:
         """Close the store; nothing can be stored any more."""
         self.journal.close()
+
+
+def _mark(lanes: set[int], lane: int, on: bool) -> None:
+    """A lane has passed a bound, or has room again."""
+    if on:
+        lanes.add(lane)
+    else:
+        lanes.discard(lane)
 
 
 def _events(endpoint: Endpoint) -> str:

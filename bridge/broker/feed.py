@@ -47,6 +47,7 @@ class EventFeed(Hooks):
         self._refusing = refusing
         self._append = journal.append
         self._full = journal.full
+        self._overfull = journal.overfull
         self._clock = clock
         self.set_rules(rules)
 
@@ -58,22 +59,23 @@ class EventFeed(Hooks):
     def listens(self, name: str) -> bool:
         return self._rules.wants(_METHODS[name]) and (name != "on_publish" or self._refusing)
 
+    def _room(self, targets: tuple[int, ...]) -> tuple[int, ...]:
+        """The targets whose reserve for lifecycle events is not used up."""
+        if self._overfull:
+            return tuple(lane for lane in targets if lane not in self._overfull)
+        return targets
+
     def _lifecycle(self, kind: EventType, client: Client, **data: Any) -> None:
-        self._append(
-            Event(
-                kind,
-                int(self._clock() * 1000),
-                client.clientid,
-                client.username,
-                client.peername,
-                self._rules.lanes(kind),
-                data=data,
+        targets = self._room(self._rules.lanes(kind))
+        if targets:
+            ts = int(self._clock() * 1000)
+            self._append(
+                Event(kind, ts, client.clientid, client.username, client.peername, targets, data=data)
             )
-        )
 
     def _on_filter(self, kind: EventType, client: Client, topic_filter: str, qos: int = 0) -> None:
         shared = parse_shared(topic_filter)
-        targets = self._rules.targets(kind, shared[1] if shared else topic_filter)
+        targets = self._room(self._rules.targets(kind, shared[1] if shared else topic_filter))
         if targets:
             ts = int(self._clock() * 1000)
             self._append(
@@ -169,7 +171,7 @@ class EventFeed(Hooks):
     def _to_subscriber(
         self, kind: EventType, client: Client, message: Message, qos: int, retain: bool
     ) -> None:
-        targets = self._rules.targets(kind, message.topic)
+        targets = self._room(self._rules.targets(kind, message.topic))
         if targets:
             sender = message.client
             self._append(

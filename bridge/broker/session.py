@@ -117,7 +117,7 @@ class Session:
         return self.expiry > 0
 
     def enqueue(self, delivery: Delivery, max_len: int, max_bytes: int) -> int:
-        """Put it at the queue's end; returns how many deliveries a full queue gave up, it perhaps among them."""
+        """Put it at the queue's end; returns how many deliveries were given up, itself perhaps among them."""
         size = delivery.message.size
         lost = 0
         while len(self.queue) >= max_len or self.queue_bytes + size > max_bytes:

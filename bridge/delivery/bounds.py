@@ -1,6 +1,8 @@
 """How much may wait for an endpoint, in bytes and age, and what happens beyond (`webhook.backlog`).
 
 `expire` gives up the oldest events, counted and logged; `refuse` says `full` until a tenth is free again.
+Publishes are refused then, but lifecycle events go on: they have a reserve of a tenth beyond the bound, and
+beyond that they are not taken either (`overfull`), so that nobody fills the disk by connecting.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 
 ROOM = 0.9
 """The share of `max_bytes` below which an endpoint that refuses takes events again."""
+RESERVE = 1.1
+"""The share of `max_bytes` up to which an endpoint that refuses still takes lifecycle events."""
 SLACK = 64
 """An expiry by bytes frees 1/64 of `max_bytes` at a time, so that not every batch brings one."""
 LOG_EVERY_S = 10.0
@@ -33,9 +37,11 @@ class Bounds:
         clock: Callable[[], float],
     ) -> None:
         self.full = False
+        self.overfull = False
         self.expired = 0  # events
         self.expired_bytes = 0
         self.on_full: Callable[[bool], None] | None = None
+        self.on_overfull: Callable[[bool], None] | None = None
         self._name = endpoint.name
         self._max_bytes = endpoint.backlog.max_bytes
         self._max_age = endpoint.backlog.max_age
@@ -52,6 +58,8 @@ class Bounds:
     def check_bytes(self) -> bool:
         """Hold the backlog to its bound in bytes."""
         size = self._backlog.bytes
+        if self._refuse and self.overfull != (size > RESERVE * self._max_bytes):
+            self._set_overfull(overfull=not self.overfull)
         if size <= self._max_bytes:
             if self.full and size < ROOM * self._max_bytes and not self._too_old():
                 self._set_full(full=False)
@@ -89,6 +97,13 @@ class Bounds:
                 log.warning("webhook %s: the backlog has room again", self._name)
             if self.on_full is not None:
                 self.on_full(full)
+
+    def _set_overfull(self, *, overfull: bool) -> None:
+        self.overfull = overfull
+        if overfull:
+            log.warning("webhook %s: the reserve is full too, lifecycle events are lost", self._name)
+        if self.on_overfull is not None:
+            self.on_overfull(overfull)
 
     def _expire(self, dropped: Amount) -> bool:
         if not dropped.events:

@@ -4,69 +4,38 @@
 * A failed event leaves the cursor for a retry row; after its last attempt it becomes a dead letter. At most
   `MAX_RETRYING` rows: then no fresh event is taken, and the rest waits in the log.
 * Lifecycle events of one client keep their order (`bridge.delivery.ordering`); messages wait for nobody.
-* Due times are wall-clock in the store and monotonic in here: a clock that jumps stretches no wait in a run,
-  and after a restart none beyond its step of the schedule.
 * While fresh events and due retries both wait they take turns.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import random as _random
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
-
-import msgspec
 
 from bridge.config.settings import Endpoint
 from bridge.delivery.backlog import Backlog
 from bridge.delivery.bounds import Bounds
 from bridge.delivery.http import Connection
-from bridge.delivery.ordering import Order
 from bridge.delivery.pool import Pool
 from bridge.delivery.report import FailureLog
+from bridge.delivery.retries import MESSAGES, Outbox, Retries, Row
 from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide
 from bridge.delivery.target import Target
-from bridge.events.event import MESSAGE_EVENTS, Event
+from bridge.events.event import Event
 from bridge.events.formats import BodyCounts, make_formatter
-from bridge.journal.batch import INDEX_BITS, Change, Cursor, Dead, Retry, Settle
-from bridge.journal.store import LaneState, Store, StoreError
+from bridge.journal.batch import INDEX_BITS, Cursor
+from bridge.journal.store import LaneState, StoreError
 
 log = logging.getLogger(__name__)
 
 MAX_RETRYING = 10_000
 """Retry and parked rows of one lane."""
-MAX_HELD = 1000
-"""Events parked in memory behind one that is in flight; more are parked as rows."""
-FETCH = 16
-"""Events of due retries, or of one client's parked events, that are read from the store at a time."""
 TICK_S = 1.0
 ERROR_TEXT = 200
 """Characters of an error that a row keeps."""
-
-_MESSAGES = frozenset(int(kind) for kind in MESSAGE_EVENTS)
-
-
-class Outbox(Protocol):
-    """What a lane needs of the journal."""
-
-    store: Store
-
-    def change(self, change: Change) -> None:
-        """Join the next batch; it is committed soon, in one transaction with the lane's `cursor()`."""
-
-
-class Row(msgspec.Struct, gc=False):
-    """A retry row in memory, without its event. `first` is Unix ms of the first attempt, 0 before it."""
-
-    seq: int
-    attempt: int
-    first: int
-    key: str
 
 
 class Lane:
@@ -103,8 +72,6 @@ class Lane:
         self.pool.on_failure = self._failed
         self.pool.on_free = self.pump
         self._state = state
-        self._outbox = outbox
-        self._store = outbox.store
         self._loop = loop
         self._clock = clock
         self._random = random
@@ -112,19 +79,17 @@ class Lane:
         self._backlog = Backlog(state.id, outbox.store, state.position)
         self.bounds = Bounds(endpoint, self._backlog, loop, clock)
         self._failures = FailureLog(self.target.label, loop)
-        self._order = Order()
-        self._rows: dict[int, Row] = {}
-        self._heap: list[tuple[float, int]] = []  # (due in loop time, sequence) of rows that wait for a retry
-        self._due: deque[tuple[Row, Event]] = deque()
-        # what goes first: events whose blocker was settled, and those that a crash had cut off
-        self._ready: deque[tuple[int, Event, Row | None]] = deque()
-        self._held: set[int] = set()  # parked in memory: unsettled, without a row
-        self._unstored: list[int] = []  # got a row since the last commit
+        self._retries = Retries(
+            *(self.id, endpoint.name, outbox, loop, clock, self._failures, self.pump, self._touch)
+        )
+        self._retries.held.update(state.holes)  # until `start` takes them up
+        self._ready = self._retries.ready
+        self._due = self._retries.due
+        self._rows = self._retries.rows
         self._retries_turn = False
         self._pump_booked = False
         self._stopping = True  # until start
         self._drained: asyncio.Future[None] | None = None
-        self._retry_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
 
     # -- what is known about it ------------------------------------------------------------------------
@@ -185,20 +150,19 @@ class Lane:
     def _unsettled(self) -> list[int]:
         """The dispatched sequences that the cursor has as holes, in no order."""
         holes = [c.seq for c in self.pool.connections if c.busy and c.row is None]
-        holes += self._held
-        holes += [seq for seq, _, row in self._ready if row is None]
+        holes += self._retries.holes()
         return holes
 
     def cursor(self) -> Cursor:
         """The lane's progress, for the commit that takes it together with all changes told so far."""
         self.dirty = False
-        self._unstored.clear()
+        self._retries.unstored.clear()
         return Cursor(self.id, self._backlog.position, sorted(self._unsettled()))
 
     def low_batch(self) -> int | None:
         """The lowest batch that this lane still needs in the log; None if it needs none."""
         needed = self._unsettled()
-        needed += self._unstored
+        needed += self._retries.unstored
         if self._backlog.waiting:
             needed.append(self._backlog.position)
         return min(needed) >> INDEX_BITS if needed else None
@@ -227,34 +191,9 @@ class Lane:
 
         Raises StoreError.
         """
-        state = self._state
-        rows = {row.seq: row for row in self._store.retries(self.id)}
-        holes = [seq for seq in state.holes if seq not in rows]
-        events = self._store.fetch(holes)
-        now, wall = self._loop.time(), self._clock() * 1000
-        for seq in sorted([*rows, *events]):  # ascending: the first unsettled event of a key blocks it
-            stored = rows.get(seq)
-            if stored is None:
-                event = events[seq]
-                if event.type in _MESSAGES or not event.clientid or self._order.admit(event.clientid):
-                    self._ready.append((seq, event, None))
-                else:
-                    self._order.queue(event.clientid).items.append((seq, event))
-                    self._held.add(seq)
-                continue
-            row = self._rows[seq] = Row(
-                seq, stored.attempt, stored.first if stored.attempt else 0, stored.key
-            )
-            if row.key and not self._order.admit(row.key):
-                self._order.queue(row.key).items.append((seq, None))
-                continue
-            if row.key:
-                self._order.queue(row.key).waiting = True
-            wait = min(max(stored.due - wall, 0), stored.wait)
-            heapq.heappush(self._heap, (now + wait / 1000, seq))
+        self._retries.restore(self._state)
         self._stopping = False
         self._tick_timer = self._loop.call_later(TICK_S, self._tick)
-        self._take_due()
         self.pump()
 
     def pump(self) -> None:
@@ -276,10 +215,10 @@ class Lane:
         What is unsettled then is a hole of the cursor and comes again after a restart, with the same id.
         """
         self._stopping = True
-        for timer in (self._retry_timer, self._tick_timer):
-            if timer is not None:
-                timer.cancel()
-        self._retry_timer = self._tick_timer = None
+        self._retries.stop()
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+            self._tick_timer = None
         if self.pool.in_flight:
             self._drained = self._loop.create_future()
             try:
@@ -292,7 +231,7 @@ class Lane:
                     self.pool.in_flight,
                 )
         # what was cut off keeps its place as a hole, for the cursor of the last commit
-        self._held.update(self._unsettled())
+        self._retries.held.update(self._unsettled())
         self._ready.clear()
         self.pool.close()
         self._failures.flush()
@@ -314,17 +253,21 @@ class Lane:
                 row, event = self._due.popleft()
                 seq = row.seq
                 if row.key:
-                    self._order.in_flight(row.key)
+                    self._retries.order.in_flight(row.key)
                 if not self._due:
-                    self._take_due()
+                    self._retries.take_due()
             elif blocked or not (fresh or (backlog.behind and self._refill())):
                 return False
             else:
                 seq, event, size = fresh.popleft()
                 backlog.memory_bytes -= size
                 self._retries_turn = True
-                if event.type not in _MESSAGES and event.clientid and not self._order.admit(event.clientid):
-                    self._park(seq, event)
+                if (
+                    event.type not in MESSAGES
+                    and event.clientid
+                    and not self._retries.order.admit(event.clientid)
+                ):
+                    self._retries.park(seq, event)
                     continue
             try:
                 body = self._format(event)
@@ -383,12 +326,11 @@ class Lane:
     def _delivered(self, event: Event, row: Row | None) -> None:
         self.delivered += 1
         if row is not None:
-            del self._rows[row.seq]
-            self._outbox.change(Settle(self.id, row.seq))
+            self._retries.settle(row)
         elif not self.dirty:
             self._touch()
-        if event.type not in _MESSAGES and event.clientid:
-            self._release(event.clientid)
+        if event.type not in MESSAGES and event.clientid:
+            self._retries.release(event.clientid)
 
     def _failed(self, connection: Connection, outcome: Outcome) -> None:
         self._settle_failure(connection.seq, connection.event, connection.row, outcome)
@@ -398,144 +340,21 @@ class Lane:
         self.failed += 1
         now = int(self._clock() * 1000)
         if row is None:
-            key = "" if event.type in _MESSAGES else event.clientid
-            row = self._rows[seq] = Row(seq, 0, 0, key)
-            self._unstored.append(seq)
-            self._touch()
+            key = "" if event.type in MESSAGES else event.clientid
+            row = self._retries.new_row(seq, key)
         row.attempt += 1
         row.first = row.first or now
         decision = decide(row.attempt, outcome, now_ms=now, first_ms=row.first, random=self._random())
         error = str(outcome)[:ERROR_TEXT]
         if isinstance(decision, RetryAt):
             self._failures.note(outcome)
-            self._retry(row, now, decision.wait_ms, error)
+            self._retries.retry(row, now, decision.wait_ms, error)
         elif isinstance(decision, GiveUp):
             self._failures.dead(seq, decision.reason)
-            self._bury(row, now, error)
+            self.dead += 1
+            self._retries.bury(row, now, error)
         else:  # the policy takes it for a success
             self._delivered(event, row)
-
-    def _retry(self, row: Row, now: int, wait: int, error: str) -> None:
-        change = self._outbox.change
-        change(Retry(self.id, row.seq, row.attempt, now + wait, wait, row.first, row.key, error))
-        heapq.heappush(self._heap, (self._loop.time() + wait / 1000, row.seq))
-        self._arm()
-        if row.key:
-            queue = self._order.queue(row.key)
-            queue.waiting = True
-            for index, (seq, event) in enumerate(queue.items):
-                if event is not None and seq in self._held:
-                    self._held.discard(seq)
-                    queue.items[index] = (seq, None)
-                    self._park_row(seq, row.key, now)
-
-    def _bury(self, row: Row, now: int, error: str) -> None:
-        if row.seq in self._unstored:  # a dead letter comes from a row
-            self._outbox.change(Retry(self.id, row.seq, row.attempt, now, 0, row.first, row.key, error))
-        self._outbox.change(Dead(self.id, row.seq, row.attempt, now, error))
-        del self._rows[row.seq]
-        self.dead += 1
-        if row.key:
-            self._release(row.key)
-
-    # -- order of one client's lifecycle events --------------------------------------------------------
-
-    def _park(self, seq: int, event: Event) -> None:
-        key = event.clientid
-        queue = self._order.queue(key)
-        if queue.waiting or len(self._held) >= MAX_HELD:
-            queue.items.append((seq, None))
-            self._park_row(seq, key, int(self._clock() * 1000))
-        else:
-            queue.items.append((seq, event))
-            self._held.add(seq)
-
-    def _park_row(self, seq: int, key: str, now: int) -> None:
-        self._rows[seq] = Row(seq, 0, 0, key)
-        self._unstored.append(seq)
-        self._outbox.change(Retry(self.id, seq, 0, now, 0, now, key, ""))
-        self._touch()
-
-    def _release(self, key: str) -> None:
-        """A blocker is settled: the next of its client becomes ready."""
-        while (queue := self._order.release(key)) is not None:
-            items = queue.items
-            if items[0][1] is None:
-                seqs = [items[i][0] for i in range(min(FETCH, len(items))) if items[i][1] is None]
-                events = self._fetch(seqs)
-                if events is None:  # ask again later
-                    seq = items.popleft()[0]
-                    queue.waiting = True
-                    heapq.heappush(self._heap, (self._loop.time() + TICK_S, seq))
-                    self._arm()
-                    return
-                for i in range(min(FETCH, len(items))):
-                    if items[i][1] is None:
-                        items[i] = (items[i][0], events.get(items[i][0]))
-            seq, event = items.popleft()
-            if event is not None:
-                self._held.discard(seq)
-                self._ready.append((seq, event, self._rows.get(seq)))
-                return
-            self._gone(seq)
-
-    # -- retries that are due --------------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        """Have the timer run at the earliest due time that lies ahead."""
-        if self._stopping or not self._heap:
-            return
-        due = self._heap[0][0]
-        if self._retry_timer is not None:
-            if self._retry_timer.when() <= due:
-                return
-            self._retry_timer.cancel()
-        self._retry_timer = self._loop.call_at(due, self._retry_due)
-
-    def _retry_due(self) -> None:
-        self._retry_timer = None
-        if not self._due:  # else `_feed` comes for more when it has sent these
-            self._take_due()
-        self.pump()
-
-    def _take_due(self) -> None:
-        """Read the events of the next due retries. `_due` is empty."""
-        heap = self._heap
-        now = self._loop.time()
-        while heap and heap[0][0] <= now and not self._due:
-            seqs: list[int] = []
-            while heap and heap[0][0] <= now and len(seqs) < FETCH:
-                seqs.append(heapq.heappop(heap)[1])
-            events = self._fetch(seqs)
-            if events is None:
-                for seq in seqs:
-                    heapq.heappush(heap, (now + TICK_S, seq))
-                break
-            for seq in seqs:
-                event = events.get(seq)
-                if event is not None:
-                    self._due.append((self._rows[seq], event))
-                else:
-                    key = self._rows[seq].key
-                    self._gone(seq)
-                    if key:
-                        self._release(key)
-        if not self._due:
-            self._arm()
-
-    def _fetch(self, seqs: Sequence[int]) -> dict[int, Event] | None:
-        """The events of rows; None if the store cannot be read now."""
-        try:
-            return self._store.fetch(seqs)
-        except StoreError as error:
-            self._failures.store(error)
-            return None
-
-    def _gone(self, seq: int) -> None:
-        """A row whose event the store has no more; nothing can be sent for it."""
-        log.error("webhook %s: the store has lost the event %x that was to be retried", self.name, seq)
-        self._rows.pop(seq, None)
-        self._outbox.change(Settle(self.id, seq))
 
     # -- once a second ---------------------------------------------------------------------------------
 

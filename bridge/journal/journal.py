@@ -56,6 +56,7 @@ class Journal:
         self.on_commit: list[Callable[[Batch], None]] = []
         self.on_stall: list[Callable[[bool], None]] = []  # True: the store refuses; False: it works again
         self.full: set[int] = set()  # lanes that turn new publishes away (`on_full = refuse`)
+        self.overfull: set[int] = set()  # and those whose reserve for lifecycle events is used up too
         self.stalled = False
         self._loop = loop
         self._clock = clock
@@ -258,6 +259,8 @@ class Journal:
             self._trim_timer.cancel()
             self._trim_timer = None
         self._untrimmed = 0
+        if self.stalled:
+            return  # rows that pin events are not in the store yet
         low = self.low()
         try:
             self.store.trim(self._open.number if low is None else low, 4 * TRIM_EVERY_BATCHES)

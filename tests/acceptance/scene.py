@@ -252,14 +252,22 @@ def publish(
 
 
 def _routed(
-    action: str, client: str, sender: str, topic: str, payload: str, qos: int, retain: bool, name: str
+    action: str,
+    client: str,
+    sender: str,
+    topic: str,
+    payload: str,
+    qos: int,
+    retain: bool,
+    name: str,
+    sender_name: str,
 ) -> Text:
     return _text(
         action=action,
         clientid=client,
         username=name,
         from_client_id=sender,
-        from_username=name,
+        from_username=sender_name,
         topic=topic,
         qos=qos,
         retain=retain,
@@ -276,11 +284,9 @@ def delivered(
     qos: int = 0,
     retain: bool = False,
     name: str = "undefined",
+    sender_name: str = "undefined",
 ) -> list[Text]:
-    """All that a message to a subscriber fires; at QoS 1 and 2 its acknowledgement too.
-
-    `name`: the user name of both ends.
-    """
-    what = (client, sender, topic, payload, qos, retain, name)
+    """All that a message to a subscriber fires; at QoS 1 and 2 its acknowledgement too."""
+    what = (client, sender, topic, payload, qos, retain, name, sender_name)
     actions = ("message_delivered", "message_acked") if qos else ("message_delivered",)
     return [_routed(action, *what) for action in actions]

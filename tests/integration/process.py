@@ -71,7 +71,9 @@ class HookMQ:
         self.folder = folder
         self.conf = folder / "nanomq.conf"
         self.data = folder / "data"
-        self.env = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        # What the tests themselves are told (HOOKMQ_CI) is no setting.
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("HOOKMQ_")}
+        self.env = {**clean, "PYTHONUNBUFFERED": "1", **(env or {})}
         self.prefix = tuple(prefix)
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 from statistics import median
 
-from bridge.mqtt.packets import Publish
+from bridge.mqtt.packets import Disconnect, Puback, Publish
 from tests.integration.load import Publisher, Sink
 from tests.integration.mqtt_client import Client
 from tests.integration.process import HookMQ, until, webhook
@@ -61,3 +62,20 @@ async def test_acknowledgements_wait_and_nothing_else_does(tmp_path: Path) -> No
         for p in load:
             assert p.payloads() <= payloads
         assert max(sink.counts().values()) == 1
+
+
+async def test_a_stop_waits_for_the_last_sync(tmp_path: Path) -> None:
+    """What is under way is acknowledged, then the goodbye comes; nothing is promised that is not kept."""
+    count = 50
+    async with Sink() as sink:
+        slow = "sqlite.sync_delay = 300ms"
+        async with HookMQ(tmp_path, webhook(sink.url, "on_message_publish"), slow) as hookmq:
+            client = await Client.connect(hookmq.port, "c", version=5)
+            client.send(*(Publish("a", b"%d" % n, qos=1, packet_id=n) for n in range(1, count + 1)))
+            await sink.wait_for(lambda: len(sink.posts) == count, "all requests")
+            hookmq.send_signal(signal.SIGTERM)
+            packets = await client.wait_closed()
+            assert [p.packet_id for p in packets if isinstance(p, Puback)] == list(range(1, count + 1))
+            assert isinstance(packets[-1], Disconnect)
+            assert packets[-1].reason_code == 0x8B
+            assert await hookmq.ended() == 0

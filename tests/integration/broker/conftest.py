@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +17,16 @@ from bridge.config.settings import Listener, Mqtt
 from bridge.journal.memory import MemoryStore
 from bridge.journal.store import Store
 from tests.integration.broker.running import Running, Start
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the product runs on; HOOKMQ_TEST_LOOP=asyncio: that of the standard library."""
+    if os.environ.get("HOOKMQ_TEST_LOOP") != "asyncio":
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,23 +143,21 @@ async def test_files_that_are_no_certificate(start: Start, tmp_path: Path, broke
             await broker.broker.open([listener])
 
 
-async def test_a_key_with_a_password(
-    start: Start, tmp_path: Path, certificate: Certificate, command: Callable[[str], str]
-) -> None:
-    import subprocess
-
+@pytest.fixture
+def locked_key(tmp_path: Path, certificate: Certificate, command: Callable[[str], str]) -> Path:
+    """The certificate's key, encrypted with "opensesame"."""
     locked = tmp_path / "locked.pem"
-    subprocess.run(
-        [command("openssl"), "ec", "-in", str(certificate[1]), "-aes256", "-passout", "pass:opensesame"]
-        + ["-out", str(locked)],
-        check=True,
-        capture_output=True,
-    )
-    pair = (certificate[0], locked)
+    options = ("-in", str(certificate[1]), "-aes256", "-passout", "pass:opensesame", "-out", str(locked))
+    subprocess.run([command("openssl"), "ec", *options], check=True, capture_output=True)
+    return locked
+
+
+async def test_a_key_with_a_password(start: Start, certificate: Certificate, locked_key: Path) -> None:
+    pair = (certificate[0], locked_key)
     broker = await start(listeners=(tls_listener(pair, key_password=SecretStr("opensesame")),))
     await broker.connect("c", tls=context(certificate))
-    for wrong in (None, SecretStr("wrong")):
+    for wrong in (None, SecretStr("guess")):
         with pytest.raises(ListenError) as caught:
             await broker.broker.open([tls_listener(pair, key_password=wrong)])
         assert "opensesame" not in str(caught.value)
-        assert "wrong" not in str(caught.value)
+        assert "guess" not in str(caught.value)

@@ -106,8 +106,8 @@ class Rig:
         for lane in self.lanes:
             lane._stopping = True
             lane.pool.close()
-            for timer in (lane._retry_timer, lane._tick_timer):
-                if timer is not None:
-                    timer.cancel()
+            lane._retries.stop()
+            if lane._tick_timer is not None:
+                lane._tick_timer.cancel()
         left.next_batch += 1 << 20
         return left

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bridge.config.settings import BacklogBound
-from bridge.delivery import backlog, lane, retry
+from bridge.delivery import backlog, lane, retries, retry
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS
 from bridge.journal.memory import MemoryStore
 from bridge.journal.store import StoreError
@@ -471,7 +471,7 @@ async def test_behind_a_blocker_that_waits_since_before_a_restart_events_get_row
 async def test_order_survives_a_crash_with_the_blocker_in_flight(
     receiver: Receiver, rig: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "MAX_HELD", 3)  # the others are parked as rows
+    monkeypatch.setattr(retries, "MAX_HELD", 3)  # the others are parked as rows
     box = rig(receiver.url(), pool_size=4)
     receiver.script = scripts.hang
     for n in range(8):
@@ -503,6 +503,22 @@ async def test_more_cut_off_events_than_connections_stay_holes(receiver: Receive
     holes = [seq for seq in seqs if box.webhook_id(seq) != answered]
     assert again.lane.cursor().holes == holes
     assert again.lane.low_batch() == holes[0] >> INDEX_BITS
+
+
+async def test_before_the_start_a_lane_keeps_what_a_crash_had_cut_off(receiver: Receiver, rig: Make) -> None:
+    box = rig(receiver.url(), pool_size=3)
+    receiver.script = scripts.hang
+    receiver.scripts.append(scripts.status(204))
+    for n in range(3):
+        box.publish(str(n))
+    await until(lambda: box.lane.delivered)
+    box.flush()
+    state = box.store.lane("default")
+    assert len(state.holes) == 2
+    unstarted = Rig(receiver.url(), box.kill())
+    assert unstarted.lane.low_batch() == state.holes[0] >> INDEX_BITS
+    assert unstarted.lane.cursor().holes == state.holes
+    unstarted.kill()
 
 
 async def test_behind_a_blocker_in_flight_events_wait_without_a_row(
@@ -646,6 +662,7 @@ async def test_a_store_that_cannot_be_read_for_a_while_loses_nothing(
     receiver: Receiver, rig: Make, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lane, "TICK_S", 0.05)
+    monkeypatch.setattr(retries, "AGAIN_S", 0.05)
     monkeypatch.setattr(backlog, "MEMORY_EVENTS", 5)
     box = rig(receiver.url(), pool_size=1)
     receiver.scripts.append(scripts.status(500))
@@ -710,7 +727,7 @@ async def test_random_failures_and_crashes_lose_nothing_and_keep_order(
     monkeypatch.setattr(backlog, "MEMORY_EVENTS", 60)
     monkeypatch.setattr(backlog, "READ_BYTES", 3000)
     monkeypatch.setattr(lane, "MAX_RETRYING", 40)
-    monkeypatch.setattr(lane, "MAX_HELD", 5)
+    monkeypatch.setattr(retries, "MAX_HELD", 5)
     dice = randomness.Random(seed)
     choices = [scripts.status(204)] * 6 + [
         scripts.status(500),
