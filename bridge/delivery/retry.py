@@ -16,14 +16,15 @@ SCHEDULE_S = (0, 5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 2
 JITTER = 0.1
 """The most that jitter adds, as a share of the wait."""
 
-ErrorKind = Literal["timeout", "connect", "tls", "dns", "reset", "protocol", "body"]
+ErrorKind = Literal["timeout", "connect", "tls", "dns", "reset", "protocol", "body", "egress", "proxy"]
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How one attempt ended: with an HTTP status, or with an error before a whole response was there.
 
     `text` says more: the cause of an error, or the beginning of the response's body. `error` "body" means
-    that no request could be built from the event.
+    that no request could be built from the event, "egress" that its address is none that requests may go to,
+    and "proxy" that the configured proxy, not the endpoint, was in the way.
     """
 
     status: int | None = None
