@@ -32,6 +32,8 @@ MAX_HEAD = 64 << 10
 """Bytes of a response before its body, 1xx responses included."""
 MAX_RESPONSE = 1 << 20
 """Bytes of one response that are read at most."""
+RAW_BYTES = 4096
+"""Bytes of a response that are kept as they came, for the attempt log."""
 SMALL_REQUEST = 16 << 10
 """A request up to this length is in the kernel's hands before a response to it can arrive."""
 
@@ -60,11 +62,13 @@ class Connection(asyncio.Protocol):
         "_task",
         "_text",
         "_transport",
+        "address",
         "attempt",
         "busy",
         "deadline",
         "event",
         "open",
+        "raw",
         "row",
         "seq",
     )
@@ -86,11 +90,28 @@ class Connection(asyncio.Protocol):
         self.attempt = 0
         self.event: Any = None
         self.row: Any = None
+        self.address = ""  # the peer's address and port, once connected
+        self.raw = b""  # how the response began, 1xx responses included; see `response`
 
     @property
     def connected(self) -> bool:
         """Whether the TCP connection (and TLS on it) was made."""
         return self._transport is not None
+
+    @property
+    def request(self) -> bytes:
+        """The latest request as it was, or would have been, sent."""
+        return self._request
+
+    @property
+    def response(self) -> bytes:
+        """Up to `RAW_BYTES` of what came for a request that has failed, as it came; empty if nothing did."""
+        return self.raw if self._received else b""
+
+    @property
+    def began(self) -> float:
+        """When the latest request was begun, in loop time."""
+        return self.deadline - self._pool.timeout
 
     def rest(self, deadline: float) -> None:
         """Nothing to send: let go of the last request, and end at `deadline` (loop time) if nothing comes."""
@@ -164,6 +185,9 @@ class Connection(asyncio.Protocol):
         if not self.open:
             self._transport.abort()
             return
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.address = f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
         self._parser = HttpResponseParser(self)
         self._pool.connected()
         if self.busy:
@@ -177,6 +201,7 @@ class Connection(asyncio.Protocol):
             self._fresh = False
             self.busy = False
             self._served += 1
+            self.raw = data
             self._pool.on_success(self)
             return
         self._feed(data)
@@ -222,6 +247,9 @@ class Connection(asyncio.Protocol):
         self._fresh = False
         if not self._received:
             self._reset()
+            self.raw = data if len(data) <= RAW_BYTES else data[:RAW_BYTES]
+        elif len(self.raw) < RAW_BYTES:
+            self.raw += data[: RAW_BYTES - len(self.raw)]
         self._received += len(data)
         try:
             parser.feed_data(data)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from bridge.config.settings import Endpoint
+from bridge.delivery.attempts import AttemptSink
 from bridge.delivery.backlog import Backlog
 from bridge.delivery.bounds import Bounds
 from bridge.delivery.http import Connection
@@ -63,6 +64,7 @@ class Lane:
         self.delivered = 0
         self.failed = 0  # attempts
         self.dead = state.dead  # dead letters
+        self.attempts: AttemptSink | None = None  # told of every attempt
         self.body_counts = BodyCounts()
         self.target = Target(endpoint, outbox.store.id)
         for warning in self.target.warnings:
@@ -272,7 +274,10 @@ class Lane:
             try:
                 body = self._format(event)
             except Exception as error:
-                self._settle_failure(seq, event, row, Outcome(error="body", text=str(error)))
+                outcome = Outcome(error="body", text=str(error))
+                if self.attempts is not None:
+                    self.attempts.unsent(seq, 1 if row is None else row.attempt + 1, event, outcome)
+                self._settle_failure(seq, event, row, outcome)
                 continue
             connection.event = event
             connection.row = row
@@ -316,6 +321,8 @@ class Lane:
     def _succeeded(self, connection: Connection) -> None:
         event: Event = connection.event
         row: Row | None = connection.row
+        if self.attempts is not None:
+            self.attempts.succeeded(connection)
         self._delivered(event, row)
         if not self._stopping and connection.open:
             if not self._feed(connection):
@@ -333,6 +340,8 @@ class Lane:
             self._retries.release(event.clientid)
 
     def _failed(self, connection: Connection, outcome: Outcome) -> None:
+        if self.attempts is not None:
+            self.attempts.failed(connection, outcome)
         self._settle_failure(connection.seq, connection.event, connection.row, outcome)
         self._go_on(connection)
 
