@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from bridge.delivery.retry import ErrorKind, Outcome
+from bridge.delivery.signing import SigningError
 
 if TYPE_CHECKING:
     from bridge.delivery.pool import Pool
@@ -122,14 +123,31 @@ class Connection(asyncio.Protocol):
     # -- requests --------------------------------------------------------------------------------------
 
     def send(self, seq: int, attempt: int, body: bytes) -> None:
-        """Send one event's request; the pool's `on_success` or `on_failure` follows, never from inside."""
+        """Send one event's request; the pool's `on_success` or `on_failure` follows, never from inside.
+
+        Raises SigningError before anything is done.
+        """
         pool = self._pool
         self.seq = seq
         self.attempt = attempt
-        self._request = request = (
-            b"%b%016x\r\nwebhook-timestamp: %d\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n\r\n%b"
-            % (pool.head, seq, pool.clock(), attempt, len(body), body)
-        )
+        sign = pool.sign
+        if sign is None:
+            request = (
+                b"%b%016x\r\nwebhook-timestamp: %d\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n\r\n%b"
+                % (pool.head, seq, pool.clock(), attempt, len(body), body)
+            )
+        else:
+            name = b"%016x" % seq
+            now = int(pool.clock())
+            try:
+                signatures = sign(name, now, body)
+            except Exception as error:
+                raise SigningError(f"cannot sign: {type(error).__name__}") from error
+            request = (
+                b"%b%b\r\nwebhook-timestamp: %d\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n%b\r\n%b"
+                % (pool.head, name, now, attempt, len(body), signatures, body)
+            )
+        self._request = request
         self._received = 0
         self.busy = True
         self.deadline = pool.now() + pool.timeout

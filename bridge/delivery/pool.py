@@ -40,6 +40,7 @@ class Pool:
     ) -> None:
         self.target = target
         self.head = target.head
+        self.sign = target.sign  # None: requests are not signed
         self.size = size
         self.timeout = timeout
         self.loop = loop

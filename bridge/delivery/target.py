@@ -15,6 +15,10 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from bridge import __version__
 from bridge.config.settings import Endpoint, Tls
+from bridge.delivery.errors import EndpointError
+from bridge.delivery.signing import make_signer
+
+__all__ = ["DEFAULT_PORTS", "EndpointError", "Target", "client_context"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -27,24 +31,15 @@ _SECRET_LENGTH = 4  # what is shorter would be masked in every other word
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class EndpointError(Exception):
-    """An endpoint cannot work as configured. `key` is the setting below `webhook`; the text is one line."""
-
-    def __init__(self, endpoint: str, key: str, cause: str) -> None:
-        super().__init__(f"webhook {endpoint}: {key}: {cause}")
-        self.key = key
-        self.cause = cause
-
-
 class Target:
     """Host, port, TLS and the constant part of every request of one endpoint.
 
     Raises EndpointError for a URL, a header or a certificate file that cannot work. `label` names the
     endpoint in logs: scheme, host, port and path, without user, password and query. `warnings` are for the
-    log.
+    log. `sign` makes the signature headers of a request, None where it has none.
     """
 
-    __slots__ = ("_secrets", "head", "host", "label", "port", "ssl", "warnings")
+    __slots__ = ("_secrets", "head", "host", "label", "port", "sign", "ssl", "warnings")
 
     def __init__(self, endpoint: Endpoint, store_id: str) -> None:
         self.warnings: list[str] = []
@@ -53,8 +48,16 @@ class Target:
         path = request_target.partition("?")[0]
         self.label = f"{scheme}://{authority}{path}"
         self.ssl = self._context(endpoint, scheme)
-        lines = self._headers(endpoint, authority, credentials)
-        lines.append(f"webhook-id: msg_{store_id}_".encode())
+        prefix = f"msg_{store_id}_".encode()
+        signer = make_signer(endpoint, prefix)
+        self.sign = signer.sign if signer is not None else None
+        if endpoint.secrets and signer is None:
+            self.warnings.append(
+                f"webhook {endpoint.name}: there is a secret and no signature: requests are not signed"
+            )
+        signed = signer.headers if signer is not None else frozenset[str]()
+        lines = self._headers(endpoint, authority, credentials, signed)
+        lines.append(b"webhook-id: " + prefix)
         self.head = b"POST %b HTTP/1.1\r\n" % request_target.encode("ascii") + b"\r\n".join(lines)
 
     def scrub(self, text: str) -> str:
@@ -111,7 +114,9 @@ class Target:
             self._secret(unquote_to_bytes(parts.password or "").decode("utf-8", "replace"))
         return scheme, authority, request_target, credentials
 
-    def _headers(self, endpoint: Endpoint, authority: str, credentials: bytes | None) -> list[bytes]:
+    def _headers(
+        self, endpoint: Endpoint, authority: str, credentials: bytes | None, signed: frozenset[str]
+    ) -> list[bytes]:
         """The header lines without their CRLF: Host, the configured ones, then our defaults."""
         configured: list[bytes] = []
         names: set[str] = set()
@@ -120,7 +125,7 @@ class Target:
             lower = name.lower()
             if not _TOKEN.fullmatch(name):
                 raise EndpointError(endpoint.name, key, "not a header name (RFC 9110 section 5.1)")
-            if lower in _OURS_ALONE or lower.startswith("webhook-"):
+            if lower in _OURS_ALONE or lower in signed or lower.startswith("webhook-"):
                 self.warnings.append(f"webhook {endpoint.name}: {key} is set by HookMQ alone and is left out")
                 continue
             if _CONTROL.search(value):

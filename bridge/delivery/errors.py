@@ -1,0 +1,12 @@
+"""What is wrong with an endpoint's settings, where only delivery can tell."""
+
+from __future__ import annotations
+
+
+class EndpointError(Exception):
+    """An endpoint cannot work as configured. `key` is the setting below `webhook`; the text is one line."""
+
+    def __init__(self, endpoint: str, key: str, cause: str) -> None:
+        super().__init__(f"webhook {endpoint}: {key}: {cause}")
+        self.key = key
+        self.cause = cause
