@@ -12,17 +12,35 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.config.settings import AttemptLog
+from bridge.delivery.attempt_text import BODY_BYTES, HEAD_BYTES, printable, request_head, response_parts
 from bridge.delivery.retry import Outcome
 from bridge.events.event import Event
+from bridge.journal.attempt_store import AttemptStore, Filter, Keep, Row
+from bridge.journal.store import StoreError
 
 if TYPE_CHECKING:
     from bridge.delivery.http import Connection
 
 log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+SLICE_ROWS = 100
+"""Rows that are rendered at a time, of all endpoints together: about two milliseconds of the loop."""
+PAUSE_S = 0.02
+"""Between two slices of failures."""
+MAX_FAILURES = 5000
+"""Failures of one endpoint that may wait for the disk."""
+TEXT_CHARACTERS = 256
+"""Characters of a topic or client id that are kept."""
+ERROR_CHARACTERS = 500
+TRIM_EVERY_S = 60.0
+TRIM_AFTER = 5000
+"""Rows after which the log is trimmed earlier."""
+LOG_EVERY_S = 60.0
 
 
 class AttemptSink(Protocol):
@@ -36,3 +54,243 @@ class AttemptSink(Protocol):
 
     def unsent(self, seq: int, attempt: int, event: Event, outcome: Outcome) -> None:
         """No request could be made of an event."""
+
+
+# seq, attempt, begun and ended (loop time), address, request, response, event type, topic, client id, outcome
+Entry = tuple[int, int, float, float, str, bytes, bytes, int, str, str, "Outcome | None"]
+
+
+class Attempts:
+    """The sink of one endpoint. `scrub` takes the endpoint's secrets out of a text."""
+
+    def __init__(
+        self, name: str, settings: AttemptLog, scrub: Callable[[str], str], now: Callable[[], float]
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.missed = 0  # failures that found no room
+        self._scrub = scrub
+        self._now = now
+        self._successes: deque[Entry] = deque(maxlen=settings.successes)
+        self._failures: deque[Entry] = deque()
+        self._last: tuple[bytes, tuple[int | None, str, str]] = (b"", (None, "", ""))
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that are not yet written."""
+        return len(self._successes) + len(self._failures)
+
+    @property
+    def failures(self) -> int:
+        """Failed attempts among them."""
+        return len(self._failures)
+
+    # -- the sink --------------------------------------------------------------------------------------
+
+    def succeeded(self, connection: Connection) -> None:
+        """See `AttemptSink`. The hot path."""
+        event: Event = connection.event
+        request = connection.request
+        raw = connection.raw
+        if len(request) > HEAD_BYTES or len(raw) > HEAD_BYTES:
+            self._successes.append(self._cut(connection, raw, None))
+            return
+        self._successes.append(
+            (
+                connection.seq,
+                connection.attempt,
+                connection.began,
+                self._now(),
+                connection.address,
+                request,
+                raw,
+                event.type,
+                event.topic,
+                event.clientid,
+                None,
+            )
+        )
+
+    def failed(self, connection: Connection, outcome: Outcome) -> None:
+        """See `AttemptSink`."""
+        self._fail(self._cut(connection, connection.response, outcome))
+
+    def unsent(self, seq: int, attempt: int, event: Event, outcome: Outcome) -> None:
+        """See `AttemptSink`."""
+        now = self._now()
+        topic, clientid = event.topic[:TEXT_CHARACTERS], event.clientid[:TEXT_CHARACTERS]
+        self._fail((seq, attempt, now, now, "", b"", b"", event.type, topic, clientid, outcome))
+
+    def _cut(self, connection: Connection, raw: bytes, outcome: Outcome | None) -> Entry:
+        """An entry that holds no more of a long request, or of a long topic, than is kept."""
+        event: Event = connection.event
+        return (
+            connection.seq,
+            connection.attempt,
+            connection.began,
+            self._now(),
+            connection.address,
+            connection.request[:HEAD_BYTES],
+            raw[: HEAD_BYTES + BODY_BYTES],
+            event.type,
+            event.topic[:TEXT_CHARACTERS],
+            event.clientid[:TEXT_CHARACTERS],
+            outcome,
+        )
+
+    def _fail(self, entry: Entry) -> None:
+        if len(self._failures) >= MAX_FAILURES:
+            self.missed += 1
+        else:
+            self._failures.append(entry)
+
+    # -- to the store ----------------------------------------------------------------------------------
+
+    def take(self, limit: int, offset: float) -> list[Row]:
+        """Up to `limit` rows for the store, failures first; they are gone from here. `offset` (s) makes
+        Unix time of loop time."""
+        rows: list[Row] = []
+        for entries in (self._failures, self._successes):
+            while entries and len(rows) < limit:
+                rows.append(self._row(entries.popleft(), offset))
+        return rows
+
+    def _row(self, entry: Entry, offset: float) -> Row:
+        seq, attempt, began, ended, address, request, raw, kind, topic, clientid, outcome = entry
+        if raw != self._last[0]:
+            self._last = (raw, response_parts(raw, self._scrub))
+        status, head, body = self._last[1]
+        return (
+            self.name,
+            1 if outcome is None else 0,
+            int((began + offset) * 1000),
+            seq,
+            attempt,
+            status if outcome is None else outcome.status,
+            None if outcome is None else outcome.error,
+            max(int((ended - began) * 1_000_000), 0),
+            address,
+            kind,
+            printable(topic[:TEXT_CHARACTERS].encode("utf-8", "replace")),
+            printable(clientid[:TEXT_CHARACTERS].encode("utf-8", "replace")),
+            request_head(request, self._scrub),
+            head,
+            body,
+            "" if outcome is None else self._scrub(str(outcome))[:ERROR_CHARACTERS],
+        )
+
+
+class AttemptRecorder:
+    """Carries the attempts of all endpoints to the store, bounded slices at a time."""
+
+    def __init__(
+        self,
+        store: AttemptStore,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.lost = 0  # rows that the store did not take
+        self._store = store
+        self._loop = loop
+        self._clock = clock
+        self._sinks: list[Attempts] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._trim_at = 0.0
+        self._written = 0  # since the last trim
+        self._next_log = 0.0
+
+    def sink(self, name: str, settings: AttemptLog, scrub: Callable[[str], str]) -> Attempts:
+        """A sink for one endpoint, which this recorder empties."""
+        made = Attempts(name, settings, scrub, self._loop.time)
+        self._sinks.append(made)
+        return made
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(TICK_S, self._tick)
+        if self._writing is None and (
+            any(sink.waiting for sink in self._sinks) or self._loop.time() >= self._trim_at
+        ):
+            self._writing = self._loop.create_task(self._work())
+            self._writing.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._writing = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the attempt log: %r", error)
+
+    async def _work(self) -> None:
+        """What one tick may cost: one slice of successes; failures until they are written."""
+        while True:
+            await self._slice()
+            if not any(sink.failures for sink in self._sinks):
+                break
+            await asyncio.sleep(PAUSE_S)
+        now = self._loop.time()
+        if now >= self._trim_at or self._written >= TRIM_AFTER:
+            self._trim_at = now + TRIM_EVERY_S
+            self._written = 0
+            await self._guarded(self._trim())
+
+    async def _slice(self) -> None:
+        offset = self._clock() - self._loop.time()
+        rows: list[Row] = []
+        for sink in self._sinks:
+            rows += sink.take(max(SLICE_ROWS // len(self._sinks), 1), offset)
+            if sink.missed:
+                self.lost += sink.missed
+                sink.missed = 0
+        if rows and not await self._guarded(self._store.write(rows)):
+            self.lost += len(rows)
+        self._written += len(rows)
+
+    async def _trim(self) -> None:
+        now = self._clock()
+        keep = {
+            sink.name: Keep(
+                sink.settings.successes,
+                sink.settings.max_rows,
+                int((now - sink.settings.max_age) * 1000),
+            )
+            for sink in self._sinks
+        }
+        await self._store.trim(keep, int((now - AttemptLog().max_age) * 1000))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether it went well. What goes wrong here is told now and then, and stops nothing."""
+        try:
+            await work
+        except StoreError as error:
+            if self._loop.time() >= self._next_log:
+                self._next_log = self._loop.time() + LOG_EVERY_S
+                log.warning("the attempt log is not written: %s", error)
+            return False
+        return True
+
+    async def flush(self) -> None:
+        """Write all that has gathered so far, in slices; a reader asks for it first."""
+        left = sum(sink.waiting for sink in self._sinks)
+        while left > 0 and any(sink.waiting for sink in self._sinks):
+            await self._slice()
+            left -= SLICE_ROWS
+            await asyncio.sleep(0)
+
+    async def query(
+        self, wanted: Filter, limit: int, *, below: int | None = None, full: bool = False
+    ) -> list[dict[str, Any]]:
+        """See `AttemptStore.query`. Raises StoreError."""
+        return await self._store.query(wanted, limit, below=below, full=full)
+
+    async def stop(self) -> None:
+        """Write what is left and close the store."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        await self.flush()
+        self._store.close()

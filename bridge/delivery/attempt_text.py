@@ -1,0 +1,88 @@
+"""An attempt's request and response as text that may be kept and shown: secrets masked, lengths bounded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+HEAD_BYTES = 2048
+"""Bytes of a request that are kept for its head, and of a response's head."""
+BODY_BYTES = 1024
+"""Bytes of a response's body that are kept."""
+MASK = "***"
+
+# A signature is no secret: it proves that the sender has one.
+_SECRET_NAME = re.compile(r"auth|cookie|key|pass|secret|token|credential", re.IGNORECASE)
+_NO_SECRET = frozenset({"www-authenticate", "proxy-authenticate", "authentication-info"})
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+Scrub = Callable[[str], str]
+
+
+def is_secret(name: str) -> bool:
+    """Whether a header of that name carries a secret."""
+    return _SECRET_NAME.search(name) is not None and name.lower() not in _NO_SECRET
+
+
+def printable(data: bytes) -> str:
+    """Foreign bytes as text; line breaks and tabs stay."""
+    text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def request_head(request: bytes, scrub: Scrub) -> str:
+    """The request line and the headers of a request, a line each. `scrub` takes out the endpoint's own
+    secrets, wherever they stand."""
+    end = request.find(b"\r\n\r\n", 0, HEAD_BYTES)
+    lines = printable(request[: end if end >= 0 else HEAD_BYTES]).split("\n")
+    return scrub("\n".join([lines[0], *(_masked(*line.partition(":")) for line in lines[1:])]))
+
+
+def _masked(name: str, colon: str, value: str) -> str:
+    return f"{name}: {MASK}" if is_secret(name) else f"{name}{colon}{value}"
+
+
+class _Reader:
+    """Collects what llhttp finds; of several responses (1xx) the last."""
+
+    def __init__(self) -> None:
+        self.reason = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+
+    def on_message_begin(self) -> None:
+        self.reason = b""
+        self.headers = []
+        self.body = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data[: BODY_BYTES - len(self.body)]
+
+
+def response_parts(raw: bytes, scrub: Scrub) -> tuple[int | None, str, str]:
+    """Status, status line with headers, and the body's beginning, of the first bytes of a response.
+
+    What is no HTTP at all is all body.
+    """
+    if not raw:
+        return None, "", ""
+    reader = _Reader()
+    parser = HttpResponseParser(reader)
+    try:
+        parser.feed_data(raw)
+    except (HttpParserError, HttpParserUpgrade):
+        if not reader.headers and not reader.reason:
+            return None, "", scrub(printable(raw[:BODY_BYTES]))
+    status = parser.get_status_code()
+    line = f"HTTP/{parser.get_http_version()} {status} {printable(reader.reason)}".rstrip()
+    lines = [_masked(printable(n), ": ", printable(v)) for n, v in reader.headers]
+    head = "\n".join([line, *(text.replace("\n", " ") for text in lines)])
+    return status or None, scrub(head[:HEAD_BYTES]), scrub(printable(reader.body))
