@@ -63,7 +63,11 @@ def read_block(findings: Findings, node: Node | None, block: Block) -> dict[str,
         return values
     by_name = {key.name: key for key in block.keys}
     known = [*by_name, *sorted(block.open)]
-    containers = {name.rpartition(".")[0] for name in (*by_name, *block.renamed, *block.idle) if "." in name}
+    containers = {
+        name.rpartition(".")[0]
+        for name in (*by_name, *block.also, *block.renamed, *block.idle)
+        if "." in name
+    }
 
     def walk(at: Node, prefix: str) -> None:
         for member, child in at.children.items():
@@ -71,7 +75,15 @@ def read_block(findings: Findings, node: Node | None, block: Block) -> dict[str,
             key = by_name.get(name)
             if name in block.open and not prefix:
                 continue
-            if key is None and name in block.renamed:
+            if key is None and name in block.also:
+                today = block.also[name]
+                key = by_name[today]
+                if node.get(*today.split(".")) is not None:
+                    findings.warn(
+                        child, f"another spelling of {block.name}.{today}, which is given too and wins"
+                    )
+                    continue
+            elif key is None and name in block.renamed:
                 today = block.renamed[name]
                 key = by_name[today]
                 if node.get(*today.split(".")) is not None:

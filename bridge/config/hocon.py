@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pyhocon import ConfigFactory, config_parser
+from pyhocon import ConfigFactory, config_parser, period_parser
 from pyhocon.config_parser import ConfigParser
 from pyhocon.config_tree import ConfigTree, NoneValue
 from pyhocon.exceptions import ConfigException, ConfigMissingException
@@ -77,13 +77,23 @@ class _NoIncludes(ConfigFactory):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def _no_includes() -> Iterator[None]:
-    """All includes are in the text already: pyhocon itself opens nothing."""
+def _own_ways() -> Iterator[None]:
+    """pyhocon as this file needs it, whatever else is installed.
+
+    All includes are in the text already: it opens nothing itself. With dateutil in the environment it would
+    make `10s` a relativedelta and know months and years, which settings do not have.
+    """
+    impl, units = period_parser.period_impl, dict(period_parser.period_type_map)
     config_parser.ConfigFactory = _NoIncludes
+    period_parser.period_impl = timedelta
+    for unit in period_parser.optional_period_type_map:
+        period_parser.period_type_map.pop(unit, None)
     try:
         yield
     finally:
         config_parser.ConfigFactory = ConfigFactory
+        period_parser.period_impl = impl
+        period_parser.period_type_map.update(units)
 
 
 class _Assembly:
@@ -210,7 +220,7 @@ def _parse(
             return True, f"{_UNRESOLVED}{name}\x00"
 
     try:
-        with _no_includes():
+        with _own_ways():
             return Parser.parse(whole, None, resolve=True)
     except ParseBaseException as e:
         place, text = _syntax(whole, e.lineno, e.column, walk, assembly)

@@ -10,15 +10,32 @@ from typing import Any
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
 
+from bridge.config.kinds import (
+    HEADER_NAME,
+    NETWORKS,
+    PREFIX,
+    SCHEDULE,
+    SOURCE,
+    STATUSES,
+    TEMPLATE,
+)
 from bridge.config.settings import (
+    AttemptLog,
     Auth,
     BacklogBound,
+    BatchPolicy,
+    BreakerPolicy,
+    Credentials,
+    Egress,
     Encoding,
     Endpoint,
     Listener,
     Log,
     Mqtt,
+    RateLimit,
+    RetryPolicy,
     Rotation,
+    Signature,
     StoreSettings,
     Tls,
 )
@@ -26,6 +43,7 @@ from bridge.config.units import (
     BOOL,
     FILE_NAME,
     FLOAT,
+    FLOAT_OR_OFF,
     INT,
     MILLIS,
     PATH,
@@ -69,19 +87,23 @@ class Key:
 
     @property
     def default(self) -> Any:
-        return self.model.model_fields[self.field].get_default()
+        """The field's default; None also where the field has none."""
+        field = self.model.model_fields[self.field]
+        return None if field.is_required() else field.get_default()
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A block of keys.
 
-    `renamed` has older or foreign spellings of honoured keys; `idle` has NanoMQ's keys that have no effect
-    here, with the sentence that says why; `open` are members that another reader takes.
+    `also` has second spellings of honoured keys, as good as the first; `renamed` older or foreign ones, which
+    get a warning; `idle` NanoMQ's keys that have no effect here, with the sentence that says why; `open` are
+    members that another reader takes.
     """
 
     name: str
     keys: tuple[Key, ...]
+    also: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     renamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     idle: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     open: frozenset[str] = frozenset()
@@ -106,6 +128,12 @@ _TLS_RENAMED = {
     "verify": "verify_peer",
 }
 
+SCHEME = one_of("standard", "mes", "eryxon", "hmac")
+BATCH_ENABLE = Key("batch.enable", BOOL, Endpoint, "batch")
+"""Whether there is a BatchPolicy at all."""
+EXPONENTIAL = ("base", "factor", "max_attempts", "max_age")
+"""The keys of `retry.exponential`."""
+
 WEBHOOK = Block(
     "webhook",
     (
@@ -118,14 +146,76 @@ WEBHOOK = Block(
         Key("backlog.max_bytes", SIZE, BacklogBound, "max_bytes"),
         Key("backlog.max_age", SECONDS, BacklogBound, "max_age"),
         Key("backlog.on_full", ON_FULL, BacklogBound, "on_full"),
+        Key("success", STATUSES, Endpoint, "success"),
+        Key("retry.schedule", SCHEDULE, RetryPolicy, "schedule"),
+        Key("retry.exponential.base", SECONDS, RetryPolicy, "base"),
+        Key("retry.exponential.factor", FLOAT, RetryPolicy, "factor"),
+        Key("retry.exponential.max_attempts", INT, RetryPolicy, "max_attempts"),
+        Key("retry.exponential.max_age", SECONDS_OR_OFF, RetryPolicy, "max_age"),
+        Key("retry.jitter", FLOAT, RetryPolicy, "jitter"),
+        Key("retry.max_retry_after", SECONDS, RetryPolicy, "max_retry_after"),
+        Key("breaker.failures", INT, BreakerPolicy, "failures"),
+        Key("breaker.probe_interval", SECONDS, BreakerPolicy, "probe_interval"),
+        Key("breaker.disable_after", SECONDS_OR_OFF, BreakerPolicy, "disable_after"),
+        Key("ordering", one_of("none", "client", "topic", "endpoint"), Endpoint, "ordering"),
+        Key("max_parked", INT, Endpoint, "max_parked"),
+        Key("max_in_flight", INT, Endpoint, "max_in_flight"),
+        Key("rate_limit.per_second", FLOAT_OR_OFF, RateLimit, "per_second"),
+        Key("rate_limit.burst", INT, RateLimit, "burst"),
+        BATCH_ENABLE,
+        Key("batch.max_events", INT, BatchPolicy, "max_events"),
+        Key("batch.max_wait", SECONDS, BatchPolicy, "max_wait"),
+        Key("batch.format", one_of("array", "cloudevents-batch"), BatchPolicy, "format"),
+        Key("secret", SOURCE, Endpoint, "secrets"),
+        Key("proxy", TEXT, Endpoint, "proxy"),
+        Key("attempts.successes", INT, AttemptLog, "successes"),
+        Key("attempts.max_age", SECONDS, AttemptLog, "max_age"),
+        Key("attempts.max_rows", INT, AttemptLog, "max_rows"),
     ),
+    also={
+        **{f"retry.{name}": f"retry.exponential.{name}" for name in EXPONENTIAL},
+        "disable_after": "breaker.disable_after",
+    },
     renamed={
         "body.encoding_of_payload_field": "body.encoding",
         "encode_payload": "body.encoding",
         "encoding": "body.encoding",
         "api.url": "url",
     },
-    open=frozenset({"headers", "events", "rules", "rule", "ssl", "tls"}),
+    open=frozenset(
+        {"headers", "events", "rules", "rule", "ssl", "tls", "signature", "secrets", "credentials"}
+    ),
+)
+
+SIGNATURE = Block(
+    "webhook.signature",
+    _keys(
+        Signature,
+        {
+            "scheme": SCHEME,
+            "header": HEADER_NAME,
+            "prefix": PREFIX,
+            "encoding": one_of("hex", "base64"),
+            "template": TEMPLATE,
+        },
+    ),
+)
+
+CREDENTIALS = Block(
+    "webhook.credentials",
+    _keys(
+        Credentials,
+        {
+            "kind": one_of("basic", "bearer", "oauth2"),
+            "username": TEXT,
+            "password": SOURCE,
+            "token": SOURCE,
+            "token_url": TEXT,
+            "client_id": TEXT,
+            "client_secret": SOURCE,
+            "scope": TEXT,
+        },
+    ),
 )
 
 WEBHOOK_TLS = Block(
@@ -229,6 +319,8 @@ STORE = Block(
     "sqlite",
     (
         Key("mounted_file_path", PATH, StoreSettings, "mounted_file_path"),
+        Key("retention.max_age", SECONDS, StoreSettings, "retention_age"),
+        Key("retention.max_bytes", SIZE, StoreSettings, "retention_bytes"),
         Key("sync_delay", SECONDS, StoreSettings, "sync_delay"),
     ),
     idle={
@@ -246,7 +338,9 @@ AUTH = Block(
     open=frozenset({"password", "no_match", "deny_action", "acl", "http_auth", "rules"}),
 )
 
-BLOCKS = (WEBHOOK, WEBHOOK_TLS, MQTT, TCP, SSL, LOG, STORE, AUTH)
+EGRESS = Block("egress", _keys(Egress, {"allow": NETWORKS, "deny": NETWORKS}))
+
+BLOCKS = (WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS, MQTT, TCP, SSL, LOG, STORE, AUTH, EGRESS)
 
 NOT_YET: Mapping[str, str] = {
     "http_server": "accepted, but this version has no HTTP API or dashboard yet: nothing listens there",
@@ -270,5 +364,5 @@ NO_EFFECT: Mapping[str, str] = {
 }
 """Blocks of NanoMQ that HookMQ reads over."""
 
-ROOTS = ("webhook", "mqtt", "listeners", "log", "sqlite", "auth", *NOT_YET, *NO_EFFECT)
+ROOTS = ("webhook", "mqtt", "listeners", "log", "sqlite", "auth", "egress", *NOT_YET, *NO_EFFECT)
 LISTENER_KINDS = ("tcp", "ssl", "ws", "wss")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.config import auth, classic, environ, hocon, listeners, webhook
+from bridge.config import auth, classic, egress, environ, hocon, listeners, webhook
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
 from bridge.config.keys import LOG, MQTT, NO_EFFECT, NOT_YET, ROOTS, STORE
@@ -25,7 +25,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ, *, classic: bool |
     """
     findings = Findings()
     root = _tree(path, environ, classic, findings)
-    settings = _settings(root, findings) if root is not None else None
+    settings = _settings(root, environ, findings) if root is not None else None
     report = Report(None, sorted(findings.messages, key=_order(path)))
     if not report.errors:
         report.settings = settings
@@ -60,7 +60,7 @@ def _tree(path: Path, env: Mapping[str, str], old: bool | None, findings: Findin
     return root
 
 
-def _settings(root: Node, findings: Findings) -> Settings | None:
+def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Settings | None:
     for name, node in root.children.items():
         if node.is_null:
             continue
@@ -68,15 +68,16 @@ def _settings(root: Node, findings: Findings) -> Settings | None:
             findings.warn(node, NOT_YET.get(name) or NO_EFFECT[name])
         elif name not in ROOTS:
             near = nearest(name, ROOTS)
-            hint = f"did you mean {near}?" if near else "known blocks: " + ", ".join(ROOTS[:6])
+            hint = f"did you mean {near}?" if near else "known blocks: " + ", ".join(ROOTS[:7])
             findings.warn(node, f"unknown key, it has no effect; {hint}")
     values: dict[str, Any] = {
-        "webhooks": webhook.read(findings, root.get("webhook")),
+        "webhooks": webhook.read(findings, root.get("webhook"), env),
         "mqtt": _mqtt(findings, root.get("mqtt")),
         "listeners": listeners.read(findings, root.get("listeners")),
         "log": _log(findings, root.get("log")),
         "store": _store(findings, root.get("sqlite")),
         "auth": auth.read(findings, root.get("auth")),
+        "egress": egress.read(findings, root.get("egress")),
     }
     if any(m.level == "error" for m in findings.messages):
         return None

@@ -9,9 +9,23 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel
 
-from bridge.config.keys import LOG, MQTT, SSL, STORE, TCP, WEBHOOK, WEBHOOK_TLS, Key
+from bridge.config.keys import (
+    BATCH_ENABLE,
+    CREDENTIALS,
+    EGRESS,
+    LOG,
+    MQTT,
+    SIGNATURE,
+    SSL,
+    STORE,
+    TCP,
+    WEBHOOK,
+    WEBHOOK_TLS,
+    Key,
+)
+from bridge.config.kinds import SOURCE
 from bridge.config.node import Node
-from bridge.config.settings import Auth, Endpoint, Listener, Settings
+from bridge.config.settings import Auth, Credentials, Endpoint, Listener, Settings, Signature
 from bridge.config.units import plain, quote
 
 MASK = "******"
@@ -77,8 +91,9 @@ def _inline(node: Node, secret: bool) -> str:
 def effective(settings: Settings) -> str:
     """All settings in force, defaults included, as HOCON that loads again; secrets are `******`.
 
-    Masked are passwords, the user and password of a URL, its secret query parameters, and the values of
-    headers such as Authorization, Cookie or X-Api-Key. What is unset stands as a comment.
+    Masked are passwords, secrets and tokens, the user and password of a URL, its secret query parameters, and
+    the values of headers such as Authorization, Cookie or X-Api-Key. A secret that is elsewhere shows where.
+    What is unset stands as a comment.
     """
     blocks = [_webhook(endpoint) for endpoint in settings.webhooks] or [["# webhook: none, no event is sent"]]
     blocks += [["mqtt {", *_lines(MQTT.keys, settings.mqtt), "}"]]
@@ -86,16 +101,20 @@ def effective(settings: Settings) -> str:
     blocks += [["log {", *_lines(LOG.keys, settings.log, rotation=settings.log.rotation), "}"]]
     blocks += [["sqlite {", *_lines(STORE.keys, settings.store), "}"]]
     blocks += [_auth(settings.auth)]
+    blocks += [["egress {", *_lines(EGRESS.keys, settings.egress), "}"]]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def _lines(keys: Iterable[Key], model: BaseModel, **parts: BaseModel) -> list[str]:
-    """One line for each key: of `model`, or of the part whose name its own begins with (`rotation.size`)."""
+def _lines(keys: Iterable[Key], model: BaseModel, **parts: BaseModel | None) -> list[str]:
+    """One line for each key: of `model`, or of the part whose name its own begins with (`rotation.size`).
+
+    A part that is None is unset with all its keys.
+    """
     lines = []
     for key in keys:
         holder = parts.get(key.name.partition(".")[0], model)
-        value: Any = getattr(holder, key.field)
-        if value is None and not key.kind.name.endswith("off"):
+        value: Any = getattr(holder, key.field) if holder is not None else None
+        if value is None and (holder is None or not key.kind.name.endswith("off")):
             lines.append(f"  # {key.name} is not set")
         else:
             lines.append(f"  {key.name} = {key.kind.show(value)}")
@@ -103,8 +122,20 @@ def _lines(keys: Iterable[Key], model: BaseModel, **parts: BaseModel) -> list[st
 
 
 def _webhook(endpoint: Endpoint) -> list[str]:
-    shown = endpoint.model_copy(update={"url": url(endpoint.url)})
-    lines = ["webhook {", *_lines(WEBHOOK.keys, shown, backlog=endpoint.backlog)]
+    shown = endpoint.model_copy(
+        update={
+            "url": url(endpoint.url),
+            "proxy": url(endpoint.proxy) if endpoint.proxy is not None else None,
+        }
+    )
+    parts = {
+        name: getattr(endpoint, name)
+        for name in ("backlog", "retry", "breaker", "rate_limit", "batch", "attempts")
+    }
+    keys = [key for key in WEBHOOK.keys if key is not BATCH_ENABLE and key.kind is not SOURCE]
+    lines = ["webhook {", *_lines(keys, shown, **parts), *_signing(endpoint)]
+    if endpoint.credentials is not None:
+        lines += ["  credentials {", *("  " + line for line in _credentials(endpoint.credentials)), "  }"]
     if endpoint.headers:
         lines.append("  headers {")
         for name, value in endpoint.headers:
@@ -117,6 +148,37 @@ def _webhook(endpoint: Endpoint) -> list[str]:
         topic = f", topic = {quote(rule.topic)}" if rule.topic is not None else ""
         lines.append(f'    {{ event = "on_{rule.event.action}"{topic} }}')
     return [*lines, "  ]", "}"]
+
+
+def _signing(endpoint: Endpoint) -> list[str]:
+    signatures = [_signature(signature) for signature in endpoint.signature]
+    secrets = [SOURCE.show(secret) for secret in endpoint.secrets]
+    lines = [f"  signature = {_one_or_list(signatures)}" if signatures else "  # signature is not set"]
+    if len(secrets) < 2:
+        return [*lines, f"  secret = {secrets[0]}" if secrets else "  # secret is not set"]
+    return [*lines, f"  secrets = {_one_or_list(secrets)}"]
+
+
+def _one_or_list(shown: list[str]) -> str:
+    return shown[0] if len(shown) == 1 else "[" + ", ".join(shown) + "]"
+
+
+def _signature(signature: Signature) -> str:
+    if signature == Signature(scheme=signature.scheme):
+        return signature.scheme
+    members = ", ".join(
+        f"{key.name} = {key.kind.show(getattr(signature, key.field))}" for key in SIGNATURE.keys
+    )
+    return f"{{ {members} }}"
+
+
+def _credentials(credentials: Credentials) -> list[str]:
+    given = [key for key in CREDENTIALS.keys if getattr(credentials, key.field) is not None]
+    address = credentials.token_url
+    return _lines(
+        given,
+        credentials.model_copy(update={"token_url": url(address)}) if address is not None else credentials,
+    )
 
 
 def _listener(listener: Listener) -> list[str]:

@@ -48,6 +48,8 @@ def reveal(secret: Secret, environ: Mapping[str, str] = os.environ) -> str:
         if secret.env not in environ:
             raise SecretError(f"the environment variable {secret.env} is not set", source)
         text = environ[secret.env]
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise SecretError(f"{place(secret)} is not UTF-8 text", source)
     else:
         source = "file"
         text = _file(secret)
@@ -95,7 +97,7 @@ def check_standard(text: str) -> None:
         size = len(b64decode(text[len(prefix) :], validate=True))
     except ValueError:  # binascii.Error, and characters outside ASCII
         raise SecretError(
-            f"what follows {prefix} is not base64 (in quotes, padded, without spaces), expected {STANDARD_FORM}"
+            f"what follows {prefix} is not base64 (padded, in quotes, no spaces), expected {STANDARD_FORM}"
         ) from None
     if prefix == HMAC_PREFIX and not 24 <= size <= 64:
         raise SecretError(f"whsec_ is followed by the base64 of {size} bytes, expected 24 to 64")

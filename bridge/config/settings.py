@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from bridge.events.event import EventType
 
+_YEAR = 365 * 86400.0  # s; no wait is longer
+
 
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,34 +64,36 @@ class RetryPolicy(_Block):
     """
 
     schedule: Literal["standard", "mes", "exponential"] | tuple[float, ...] = "standard"
-    base: float = Field(default=5.0, gt=0)  # seconds before the second attempt
-    factor: float = Field(default=2.0, ge=1)
+    base: float = Field(default=5.0, gt=0, le=_YEAR)  # seconds before the second attempt
+    factor: float = Field(default=2.0, ge=1, le=1000)
     max_attempts: int = Field(default=10, ge=1, le=1000)
-    max_age: float | None = Field(default=None, gt=0)  # seconds since the first attempt
+    max_age: float | None = Field(default=None, gt=0, le=_YEAR)  # seconds since the first attempt
     jitter: float = Field(default=0.1, ge=0, le=1)  # the most that is added, as a share of the wait
-    max_retry_after: float = Field(default=86400.0, ge=0)  # seconds; a longer Retry-After is cut to this
+    max_retry_after: float = Field(
+        default=86400.0, ge=0, le=_YEAR
+    )  # seconds; a longer Retry-After is cut to this
 
 
 class BreakerPolicy(_Block):
     """When an endpoint counts as dead, and how it is probed (`webhook.breaker`)."""
 
     failures: int = Field(default=10, ge=1)  # attempts in a row
-    probe_interval: float = Field(default=15.0, gt=0)  # seconds between probes while it is open
-    disable_after: float | None = Field(default=None, gt=0)  # seconds of failing; then it is switched off
+    probe_interval: float = Field(default=15.0, gt=0, le=_YEAR)  # seconds between probes while it is open
+    disable_after: float | None = Field(default=None, gt=0, le=_YEAR)  # seconds of failing; then it is off
 
 
 class RateLimit(_Block):
     """How fast an endpoint may be sent to (`webhook.rate_limit`)."""
 
-    per_second: float = Field(gt=0)
-    burst: int = Field(default=1, ge=1)
+    per_second: float = Field(gt=0, le=1_000_000)
+    burst: int = Field(default=1, ge=1, le=1_000_000)
 
 
 class BatchPolicy(_Block):
     """Several events in one request (`webhook.batch`)."""
 
     max_events: int = Field(default=100, ge=1, le=4096)
-    max_wait: float = Field(default=0.1, ge=0)  # seconds
+    max_wait: float = Field(default=0.1, ge=0, le=86400)  # seconds
     format: Literal["array", "cloudevents-batch"] = "array"
 
 

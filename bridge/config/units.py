@@ -37,6 +37,8 @@ class Range:
             return "" if self.high is None else f"up to {show(self.high)}"
         if self.high is None:
             return f"greater than {show(self.low)}" if self.open_low else f"of at least {show(self.low)}"
+        if self.open_low:
+            return f"greater than {show(self.low)}, up to {show(self.high)}"
         return f"from {show(self.low)} to {show(self.high)}"
 
 
@@ -83,6 +85,20 @@ def _number(value: float) -> str:
 def _fits(value: float, bounds: Range, what: str, show: Callable[[float], str] = _number) -> None:
     if not bounds.holds(value):
         raise Bad(f"{what} {bounds.text(show)}".strip())
+
+
+def or_off(kind: Kind) -> Kind:
+    """The same kind, which may also be `off`: None."""
+
+    def read(node: Node, bounds: Range) -> Any:
+        if node.value is False or (plain(node) or "").strip().lower() in ("off", "none", "false"):
+            return None
+        try:
+            return kind.read(node, bounds)
+        except Bad as e:
+            raise Bad(f"off, or {e}") from None
+
+    return Kind(f"{kind.name}, or off", read, lambda v: "off" if v is None else kind.show(v))
 
 
 # --- switches -----------------------------------------------------------------------------------------------
@@ -135,6 +151,7 @@ def _read_float(node: Node, bounds: Range) -> float:
 
 INT = Kind("whole number", _read_int, str)
 FLOAT = Kind("number", _read_float, _number)
+FLOAT_OR_OFF = or_off(FLOAT)
 
 # --- sizes --------------------------------------------------------------------------------------------------
 
@@ -231,19 +248,10 @@ def _read_millis(node: Node, bounds: Range) -> int:
     return millis
 
 
-def _read_seconds_or_off(node: Node, bounds: Range) -> float | None:
-    if node.value is False or (plain(node) or "").strip().lower() in ("off", "none", "false"):
-        return None
-    try:
-        return _read_seconds(node, bounds)
-    except Bad as e:
-        raise Bad(f"off, or {e}") from None
-
-
 SECONDS = Kind("time", _read_seconds, show_seconds)
 WHOLE_SECONDS = Kind("time", _read_whole_seconds, show_seconds)
 MILLIS = Kind("time in ms", _read_millis, str)
-SECONDS_OR_OFF = Kind("time, or off", _read_seconds_or_off, lambda v: "off" if v is None else show_seconds(v))
+SECONDS_OR_OFF = or_off(SECONDS)
 
 # --- texts --------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ def check(text: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
+        # a / in a password that is not percent-encoded ends the authority there: hide up to the last @
+        shown = quote(re.sub(r"(?<=//).*@", f"{mask.MASK}@", mask.url(text)))
         raise Bad(
             f"found {shown}, whose host or port is wrong, expected {_POSSIBLE}, a port from 1 to 65535"
         ) from None
@@ -46,6 +48,24 @@ def check(text: str) -> str:
     if not text.isascii() and not parts._replace(netloc="").geturl().isascii():
         raise Bad(f"found {shown} with a character outside ASCII, expected it percent-encoded")
     return urlunsplit(parts._replace(scheme=parts.scheme.lower(), netloc=_netloc(parts, shown)))
+
+
+def check_proxy(text: str) -> str:
+    """The URL of an HTTP proxy, as `http://[user:password@]host:port`. Raises `Bad`; it shows no password."""
+    possible = "http://[user:password@]host:port (reserved characters of a password percent-encoded)"
+    shown = quote(re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", lambda m: f"{m[1] or ''}{mask.MASK}@", text))
+    try:
+        parts = urlsplit(check(text))
+        port = parts.port
+    except Bad:
+        raise Bad(f"found {shown}, expected {possible}") from None
+    if parts.scheme != "http":
+        raise Bad(f"found {shown}, expected {possible}; a proxy that is reached over TLS is not supported")
+    if port is None:
+        raise Bad(f"found {shown} without a port, expected {possible}")
+    if parts.path not in ("", "/") or parts.query:
+        raise Bad(f"found {shown} with a path, expected {possible}")
+    return f"http://{parts.netloc}"
 
 
 def _netloc(parts: SplitResult, shown: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from bridge.config import certs, url
+from bridge.config import certs, credentials, policy, signing, url
 from bridge.config.block import build, fields, nearest, read_block, warn_unknown
 from bridge.config.findings import Findings
 from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
+from bridge.config.kinds import OURS, TOKEN
 from bridge.config.node import Node, merge
 from bridge.config.older import events_snippet, rule_events
 from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
@@ -16,30 +18,15 @@ from bridge.config.units import Bad, plain
 from bridge.events.event import BY_HOOK_NAME, TOPIC_EVENTS, EventType
 from bridge.mqtt.topics import valid_topic_filter
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_OURS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "webhook-id",
-        "webhook-timestamp",
-        "webhook-attempt",
-        "webhook-signature",
-    }
-)
-"""Headers that HookMQ sets itself: those of the connection, and those of each attempt."""
 _KNOWN_EVENTS = ", ".join(sorted(BY_HOOK_NAME))
 _EVENT_KEYS = ("event", "topic")
 
 
-def read(findings: Findings, node: Node | None) -> tuple[Endpoint, ...]:
-    """The endpoints of a file: one, or none where there is no block or it has errors."""
+def read(findings: Findings, node: Node | None, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """The endpoints of a file: one, or none where there is no block or it has errors.
+
+    `environ` is where secrets of the form `{ env = NAME }` are looked for.
+    """
     if node is None:
         return ()
     if not isinstance(node.value, dict):
@@ -68,6 +55,11 @@ def read(findings: Findings, node: Node | None) -> tuple[Endpoint, ...]:
             )
         else:
             headers = (*headers, ("Authorization", authorization))
+    names = [name for name, _ in headers]
+    signatures, secrets = signing.read(findings, node, values.get("secret"), names, environ)
+    identity = credentials.read(findings, node.get("credentials"), names, environ)
+    proxy = _proxy(findings, values)
+    parts = policy.read(findings, node, values)
     tls = _tls(findings, node, address)
     rules = _rules(findings, node, warn_none=enable)
     if address is None or _failed(findings, start):
@@ -76,9 +68,21 @@ def read(findings: Findings, node: Node | None) -> tuple[Endpoint, ...]:
     if "encoding" in given:
         given["encoding"] = Encoding(given["encoding"])
     bound = build(findings, BacklogBound, fields(values, WEBHOOK, BacklogBound), node)
-    given |= {"url": address, "headers": headers, "tls": tls, "events": rules, "backlog": bound}
+    given |= {"url": address, "headers": headers, "tls": tls, "events": rules, "backlog": bound, **parts}
+    given |= {"signature": signatures, "secrets": secrets, "credentials": identity, "proxy": proxy}
     endpoint = build(findings, Endpoint, given, node)
     return (endpoint,) if endpoint is not None else ()
+
+
+def _proxy(findings: Findings, values: Mapping[str, tuple[Node, Any]]) -> str | None:
+    if "proxy" not in values:
+        return None
+    node, text = values["proxy"]
+    try:
+        return url.check_proxy(text)
+    except Bad as e:
+        findings.error(node.place, node.key, str(e))
+        return None
 
 
 def _failed(findings: Findings, start: int) -> bool:
@@ -107,7 +111,7 @@ def _headers(findings: Findings, node: Node | None) -> tuple[tuple[str, str], ..
     for name, child in _flat(node):
         if child.is_null or child.broken:
             continue
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             findings.error(
                 child.place,
                 child.key,
@@ -127,7 +131,7 @@ def _headers(findings: Findings, node: Node | None) -> tuple[tuple[str, str], ..
                 f"found a value with {what} in it, expected printable ASCII on one line",
             )
             continue
-        if name.lower() in _OURS:
+        if name.lower() in OURS:
             findings.warn(child, "HookMQ sets this header itself; yours is left out")
             continue
         if name.lower() in headers:

@@ -1,0 +1,209 @@
+"""`webhook.signature`, `secret` and `secrets`: how requests are signed, and with what (INTEROP 3, 4, 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from bridge.config.block import build, convert, fields, read_block
+from bridge.config.findings import Findings
+from bridge.config.keys import SCHEME, SIGNATURE, Key
+from bridge.config.kinds import OURS, SOURCE, items
+from bridge.config.node import Node
+from bridge.config.secret import (
+    PRIVATE_PREFIX,
+    SecretError,
+    check_standard,
+    is_standard,
+    place,
+    reveal,
+)
+from bridge.config.settings import Endpoint, Secret, Signature
+
+MAX_SECRETS = 8
+MAX_SIGNATURES = 8
+HEADERS = {"standard": "webhook-signature", "mes": "x-mes-signature", "eryxon": "x-eryxon-signature"}
+"""The header of each scheme that has one of its own."""
+
+_WORD = Key("signature", SCHEME, Signature, "scheme")
+_SECRET = Key("secrets", SOURCE, Endpoint, "secrets")
+_RESERVED = OURS | {"host", "content-type", "user-agent", "authorization"}
+_EXPECTED = 'expected webhook.secret = "…", { env = NAME } or { file = "PATH" }'
+
+Found = tuple[Node, Secret, str | None]
+"""A secret, where it stands, and its text; None where that cannot be read."""
+
+
+def read(
+    findings: Findings,
+    node: Node,
+    secret: tuple[Node, Secret] | None,
+    headers: Iterable[str],
+    environ: Mapping[str, str],
+) -> tuple[tuple[Signature, ...], tuple[Secret, ...]]:
+    """Signatures and secrets of the block `node`; `secret` is the value of its key of that name.
+
+    `headers` are the names of the configured ones. What does not fit together is an error in `findings`.
+    """
+    start = len(findings.messages)
+    secrets = _secrets(findings, node, secret, environ)
+    asked = node.get("signature")
+    made = _signatures(findings, asked) if asked is not None else []
+    _headers_differ(findings, made, headers)
+    if any(m.level == "error" for m in findings.messages[start:]):
+        return (), ()
+    signatures = tuple(signature for _, signature in made)
+    if made and not secrets:
+        at = made[0][0]
+        shown = "a signature" if len(made) > 1 else made[0][1].scheme
+        findings.error(at.place, at.key, f"found {shown} and no secret, {_EXPECTED}")
+    elif secrets and not made:
+        if not all(text is not None and is_standard(text) for _, _, text in secrets):
+            at = secrets[0][0]
+            findings.error(
+                at.place,
+                at.key,
+                "found a secret and no signature, expected webhook.signature = standard, mes, eryxon or hmac"
+                " (only a secret that begins with whsec_ or whsk_ means standard by itself)",
+            )
+            return (), ()
+        signatures = (Signature(),)
+    for at, one, text in secrets:
+        _fits(findings, at, one, text or "", signatures)
+    return signatures, tuple(one for _, one, _ in secrets)
+
+
+def revealed(findings: Findings, node: Node, secret: Secret, environ: Mapping[str, str]) -> str | None:
+    """The secret's text, or None where it cannot be read, which is an error in `findings`."""
+    try:
+        return reveal(secret, environ)
+    except SecretError as e:
+        at = node.get(e.source) or node
+        findings.error(at.place, at.key, f"{e}, expected the secret there" if e.source != "value" else str(e))
+        return None
+
+
+# --- secrets ------------------------------------------------------------------------------------------------
+
+
+def _secrets(
+    findings: Findings, node: Node, secret: tuple[Node, Secret] | None, environ: Mapping[str, str]
+) -> list[Found]:
+    several = node.get("secrets")
+    if several is None:
+        return [(*secret, revealed(findings, *secret, environ))] if secret is not None else []
+    if node.get("secret") is not None:
+        findings.error(
+            several.place,
+            several.key,
+            "found beside webhook.secret, expected one of the two: secrets = [new, old]",
+        )
+        return []
+    nodes = several.value if isinstance(several.value, list) else [several]
+    if len(nodes) > MAX_SECRETS:
+        findings.error(
+            several.place,
+            several.key,
+            f"found {len(nodes)} secrets, expected at most {MAX_SECRETS}: every one adds a signature",
+        )
+        return []
+    made: list[Found] = []
+    for child in nodes:
+        one = None if child.broken else convert(findings, child, _SECRET)
+        if one is None:
+            continue
+        text = revealed(findings, child, one, environ)
+        if text is not None and any(text == other for _, _, other in made):
+            findings.warn(child, "the same secret again; it is used once")
+            continue
+        made.append((child, one, text))
+    return made
+
+
+def _fits(
+    findings: Findings, node: Node, secret: Secret, text: str, signatures: tuple[Signature, ...]
+) -> None:
+    """Whether a secret can sign by every scheme that is asked for."""
+    what = "found a secret (not shown)" if secret.value is not None else f"{place(secret)} holds a secret"
+    for scheme in dict.fromkeys(signature.scheme for signature in signatures):
+        if scheme == "standard":
+            try:
+                check_standard(text)
+            except SecretError as e:
+                findings.error(node.place, node.key, f"{what} that cannot sign as standard: {e}")
+        elif text.startswith(PRIVATE_PREFIX):
+            findings.error(
+                node.place,
+                node.key,
+                f"{what} that cannot sign as {scheme}: whsk_ is an ed25519 key, expected one for HMAC-SHA256",
+            )
+
+
+# --- signatures ---------------------------------------------------------------------------------------------
+
+
+def _signatures(findings: Findings, node: Node) -> list[tuple[Node, Signature]]:
+    entries = items(node) if not isinstance(node.value, dict) else [node]
+    if len(entries) > MAX_SIGNATURES:
+        findings.error(
+            node.place, node.key, f"found {len(entries)} signatures, expected at most {MAX_SIGNATURES}"
+        )
+        return []
+    made: list[tuple[Node, Signature]] = []
+    for entry in entries:
+        one = _signature(findings, entry)
+        if one is not None:
+            made.append((entry, one))
+    return made
+
+
+def _signature(findings: Findings, node: Node) -> Signature | None:
+    if node.broken or node.is_null:
+        return None
+    if not isinstance(node.value, dict):
+        scheme = convert(findings, node, _WORD)
+        return Signature(scheme=scheme) if scheme is not None else None
+    start = len(findings.messages)
+    values = read_block(findings, node, SIGNATURE)
+    if any(m.level == "error" for m in findings.messages[start:]):
+        return None
+    given = fields(values, SIGNATURE, Signature)
+    spoken = [
+        values[key.name][0]
+        for key in SIGNATURE.keys
+        if key.name != "scheme" and key.name in values and values[key.name][1] != key.default
+    ]
+    if "scheme" not in given:
+        if spoken:
+            findings.error(
+                node.place,
+                node.key,
+                "found no scheme in it, expected scheme = hmac for a signature of your own",
+            )
+        return None
+    if given["scheme"] != "hmac":
+        for child in spoken:
+            findings.warn(child, f"it has no effect with scheme = {given['scheme']}, only with hmac")
+        given = {"scheme": given["scheme"]}
+    made = build(findings, Signature, given, node)
+    return made if isinstance(made, Signature) else None
+
+
+def _headers_differ(
+    findings: Findings, made: list[tuple[Node, Signature]], configured: Iterable[str]
+) -> None:
+    seen: dict[str, str] = {name.lower(): "webhook.headers has" for name in configured}
+    for node, signature in made:
+        header = HEADERS.get(signature.scheme, signature.header)
+        name = header.lower()
+        at = node.get("header") or node
+        if signature.scheme == "hmac" and name in _RESERVED:
+            findings.error(
+                at.place, at.key, f"found {header}, which is no signature's header, expected another name"
+            )
+        elif name in seen:
+            findings.error(
+                at.place,
+                at.key,
+                f"the signature goes into the header {header}, which {seen[name]} too, expected it once",
+            )
+        seen.setdefault(name, "another signature has")
