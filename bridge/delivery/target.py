@@ -1,7 +1,8 @@
 """Where an endpoint's requests go and what is the same in all of them, prepared once.
 
 * The request target is the URL's path (`/` if it has none) and query, as written; a fragment is dropped.
-* User and password in the URL become `Authorization: Basic` (RFC 7617) and show in no log.
+* User and password in the URL become `Authorization: Basic` (RFC 7617) and show in no log. Credentials of
+  the settings replace them.
 * Configured headers keep their order and case. One that is also ours (Host, Content-Type, User-Agent,
   Authorization) replaces ours; those that frame the message or name the event are left out with a warning.
 """
@@ -11,10 +12,12 @@ from __future__ import annotations
 import re
 import ssl
 from base64 import b64encode
+from collections import deque
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from bridge import __version__
 from bridge.config.settings import Endpoint, Tls
+from bridge.delivery.credentials import authorization, has_authorization
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.signing import make_signer
 
@@ -36,19 +39,21 @@ class Target:
 
     Raises EndpointError for a URL, a header or a certificate file that cannot work. `label` names the
     endpoint in logs: scheme, host, port and path, without user, password and query. `warnings` are for the
-    log. `sign` makes the signature headers of a request, None where it has none.
+    log. `sign` makes the signature headers of a request, None where it has none. `head` ends inside its last
+    line, the `webhook-id`, unless `store_id` is None: then it has none.
     """
 
-    __slots__ = ("_secrets", "head", "host", "label", "port", "sign", "ssl", "warnings")
+    __slots__ = ("_secrets", "_tokens", "head", "host", "label", "port", "sign", "ssl", "warnings")
 
-    def __init__(self, endpoint: Endpoint, store_id: str) -> None:
+    def __init__(self, endpoint: Endpoint, store_id: str | None) -> None:
         self.warnings: list[str] = []
         self._secrets: set[str] = set()
+        self._tokens: deque[str] = deque(maxlen=4)
         scheme, authority, request_target, credentials = self._parse(endpoint)
         path = request_target.partition("?")[0]
         self.label = f"{scheme}://{authority}{path}"
         self.ssl = self._context(endpoint, scheme)
-        prefix = f"msg_{store_id}_".encode()
+        prefix = f"msg_{store_id}_".encode()  # of every webhook-id
         signer = make_signer(endpoint, prefix)
         self.sign = signer.sign if signer is not None else None
         if endpoint.secrets and signer is None:
@@ -56,19 +61,32 @@ class Target:
                 f"webhook {endpoint.name}: there is a secret and no signature: requests are not signed"
             )
         signed = signer.headers if signer is not None else frozenset[str]()
+        credentials = self._credentials(endpoint, credentials)
         lines = self._headers(endpoint, authority, credentials, signed)
-        lines.append(b"webhook-id: " + prefix)
+        if store_id is not None:
+            lines.append(b"webhook-id: " + prefix)
         self.head = b"POST %b HTTP/1.1\r\n" % request_target.encode("ascii") + b"\r\n".join(lines)
 
     def scrub(self, text: str) -> str:
         """A receiver's text without the secrets that were sent to it; a server may echo a request."""
-        for secret in self._secrets:
+        for secret in sorted((*self._secrets, *self._tokens), key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
-    def _secret(self, value: str) -> None:
+    def hide(self, value: str) -> None:
+        """A secret that a server may echo."""
         if len(value) >= _SECRET_LENGTH:
             self._secrets.add(value)
+
+    def hide_token(self, value: str) -> None:
+        """A secret of the moment: the last few are remembered."""
+        if len(value) >= _SECRET_LENGTH:
+            self._tokens.append(value)
+
+    def authorized(self, value: bytes) -> bytes:
+        """`head` with this value of `Authorization`."""
+        lines, last = self.head.rsplit(b"\r\n", 1)
+        return b"%b\r\nAuthorization: %b\r\n%b" % (lines, value, last)
 
     def _parse(self, endpoint: Endpoint) -> tuple[str, str, str, bytes | None]:
         """Scheme, authority for Host, request target, and credentials; sets host and port."""
@@ -103,15 +121,16 @@ class Target:
         if parts.query:
             request_target += "?" + quote(parts.query, safe=_URL_SAFE)
             for pair in parts.query.split("&"):
-                self._secret(pair.partition("=")[2])
-                self._secret(unquote_to_bytes(pair.partition("=")[2]).decode("utf-8", "replace"))
+                self.hide(pair.partition("=")[2])
+                self.hide(unquote_to_bytes(pair.partition("=")[2]).decode("utf-8", "replace"))
         credentials = None
         if parts.username is not None:
-            credentials = b64encode(
+            encoded = b64encode(
                 unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
             )
-            self._secret(credentials.decode("ascii"))
-            self._secret(unquote_to_bytes(parts.password or "").decode("utf-8", "replace"))
+            credentials = b"Basic " + encoded
+            self.hide(encoded.decode("ascii"))
+            self.hide(unquote_to_bytes(parts.password or "").decode("utf-8", "replace"))
         return scheme, authority, request_target, credentials
 
     def _headers(
@@ -132,18 +151,34 @@ class Target:
                 raise EndpointError(endpoint.name, key, "the value holds a control character")
             names.add(lower)
             if _SECRET_HEADER.search(name):
-                self._secret(value.strip())
-                self._secret(value.strip().rpartition(" ")[2])  # behind `Bearer` or `Basic`
+                self.hide(value.strip())
+                self.hide(value.strip().rpartition(" ")[2])  # behind `Bearer` or `Basic`
             configured.append(f"{name}: {value.strip()}".encode())
         lines = [] if "host" in names else [f"Host: {authority}".encode("ascii")]
         lines += configured
         if credentials is not None and "authorization" not in names:
-            lines.append(b"Authorization: Basic " + credentials)
+            lines.append(b"Authorization: " + credentials)
         if "content-type" not in names:
             lines.append(b"Content-Type: application/json")
         if "user-agent" not in names:
             lines.append(f"User-Agent: HookMQ/{__version__}".encode("ascii"))
         return lines
+
+    def _credentials(self, endpoint: Endpoint, from_url: bytes | None) -> bytes | None:
+        """The value of Authorization, if it stays the same; the URL's is weaker than the settings'."""
+        if endpoint.credentials is None:
+            return from_url
+        if has_authorization(endpoint):
+            self.warnings.append(
+                f"webhook {endpoint.name}: credentials have no effect beside headers.Authorization"
+            )
+        given = authorization(endpoint)
+        if given is None:
+            return None
+        value, secrets = given
+        for secret in secrets:
+            self.hide(secret)
+        return value
 
     def _context(self, endpoint: Endpoint, scheme: str) -> ssl.SSLContext | None:
         tls = endpoint.tls if endpoint.tls is not None and endpoint.tls.enable else None
