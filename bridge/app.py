@@ -21,7 +21,9 @@ from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
 from bridge.config.settings import BacklogBound, Endpoint, Settings
+from bridge.delivery.connect import Network
 from bridge.delivery.dispatcher import Dispatcher
+from bridge.delivery.egress import EgressError
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
 from bridge.delivery.target import EndpointError
@@ -68,10 +70,11 @@ class App:
         self.store.on_error = self._store_failed
         endpoints = [endpoint for endpoint in settings.webhooks if endpoint.enable]
         self.lanes: list[Lane] = []
+        self.network = Network(self.loop, settings.egress)
         self.waiting: dict[int, int] = {}  # by lane: events from before the start
         for endpoint in endpoints:
             state = self.store.lane(endpoint.name)
-            lane = Lane(endpoint, state, self.journal, self.loop)
+            lane = Lane(endpoint, state, self.journal, self.loop, network=self.network)
             self.lanes.append(lane)
             # Before anything is sent, or added by `restore`.
             self.waiting[lane.id] = lane.backlog_events + len(state.holes) + state.retries
@@ -198,6 +201,7 @@ class App:
         if self.fatal is None:
             self.journal.flush()
         await asyncio.gather(*(lane.stop(self.loop.time() + DRAIN_S) for lane in self.lanes))
+        self.network.close()
         if self.fatal is None:
             self.journal.flush()
         # Let the goodbyes and the last acknowledgements leave the process.
@@ -251,7 +255,7 @@ async def _main(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     try:
         app = App(settings, loop)
-    except (StoreError, EndpointError) as error:
+    except (StoreError, EndpointError, EgressError) as error:
         raise StartError(str(error)) from None
     signals = 0
 

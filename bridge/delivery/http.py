@@ -15,12 +15,13 @@ Rules kept here:
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from typing import TYPE_CHECKING, Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from bridge.delivery.connect import ConnectError, Progress
+from bridge.delivery.faults import cause, plain_text
+from bridge.delivery.proxy import refused
 from bridge.delivery.retry import ErrorKind, Outcome
 from bridge.delivery.signing import SigningError
 
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
         "_keep",
         "_parser",
         "_pool",
+        "_progress",
         "_received",
         "_request",
         "_served",
@@ -79,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = None
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
+        self._progress: Progress | None = None  # while a connection is being made
         self._request = b""
         self._fresh = False  # a small request is out and no byte of a response has come
         self._served = 0  # responses that this connection has brought
@@ -177,24 +180,17 @@ class Connection(asyncio.Protocol):
 
     async def _connect(self) -> None:
         pool = self._pool
-        target = pool.target
+        self._progress = progress = Progress()
         try:
-            await pool.loop.create_connection(
-                lambda: self,
-                target.host,
-                target.port,
-                ssl=target.ssl,
-                server_hostname=target.host if target.ssl is not None else None,
-                # the pool's sweep comes first
-                ssl_handshake_timeout=pool.timeout + 60 if target.ssl is not None else None,
-            )
+            await pool.connector.connect(self, pool.timeout, progress)
         except Exception as error:
             self._task = None  # the end of the connection must not cancel the task it is told in
             if self.open:
                 pool.connect_failed()
-                self._fail(*explain(error, tls=target.ssl is not None))
+                kind: ErrorKind = error.kind if isinstance(error, ConnectError) else "connect"
+                self._fail(kind, cause(error))
         finally:
-            self._task = None
+            self._task = self._progress = None
 
     # -- asyncio.Protocol ------------------------------------------------------------------------------
 
@@ -239,8 +235,8 @@ class Connection(asyncio.Protocol):
             elif self._received:
                 self._fail("reset", "the connection ended inside the response")
             else:
-                cause = _cause(error) if error is not None else "closed"
-                self._fail("reset", f"the connection ended before a response: {cause}")
+                why = cause(error) if error is not None else "closed"
+                self._fail("reset", f"the connection ended before a response: {why}")
         else:
             self._end()
 
@@ -343,8 +339,14 @@ class Connection(asyncio.Protocol):
         if 200 <= status < 300:
             self._pool.on_success(self)
         else:
-            text = self._pool.target.scrub(plain_text(self._text))
-            self._pool.on_failure(self, Outcome(status=status, text=text))
+            connector = self._pool.connector
+            text = connector.scrub(plain_text(self._text))
+            proxy = connector.by_proxy
+            if status == 407 and proxy is not None:  # no endpoint's answer, RFC 9110 section 15.5.8
+                text = f"proxy {proxy.label}: {refused(status)}"
+                self._pool.on_failure(self, Outcome(status=status, error="proxy", text=text))
+            else:
+                self._pool.on_failure(self, Outcome(status=status, text=text))
 
     def _transport_is_writing(self) -> bool:
         return self._transport is not None and self._transport.get_write_buffer_size() > 0
@@ -363,7 +365,12 @@ class Connection(asyncio.Protocol):
         limit = f"{self._pool.timeout * 1000:.0f} ms"
         if self._transport is None:
             self._pool.connect_failed()
-            self._fail("timeout", f"no connection within {limit}")
+            kind: ErrorKind = "timeout"
+            text = f"no connection within {limit}"
+            if self._progress is not None and self._progress.waits_for:
+                kind = self._progress.kind
+                text += f", waiting for {self._progress.waits_for}"
+            self._fail(kind, text)
         elif not self._received:
             self._fail("timeout", f"no response within {limit}")
         else:
@@ -388,30 +395,3 @@ class Connection(asyncio.Protocol):
             self._parser = None  # it holds our methods: without this the pair waits for the garbage collector
             if self._task is not None and self._transport is None:
                 self._task.cancel()
-
-
-def plain_text(data: bytes | bytearray) -> str:
-    """Foreign bytes as one printable line."""
-    text = " ".join(data.decode("utf-8", "replace").split())
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
-
-
-def explain(error: Exception, *, tls: bool) -> tuple[ErrorKind, str]:
-    """Which kind of failure an exception of connecting is, and its cause in one line."""
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return "dns", _cause(error)
-    if isinstance(error, ssl.SSLError):
-        return "tls", _cause(error)
-    if tls and isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
-        return "tls", f"the connection ended in the handshake: {_cause(error)}"
-    return "connect", _cause(error)
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).lower().replace("_", " ")
-    if isinstance(error, OSError) and error.strerror:
-        return plain_text(error.strerror.encode())
-    return plain_text(str(error).encode("utf-8", "replace")) or type(error).__name__

@@ -19,6 +19,8 @@ from bridge.config.settings import Endpoint
 from bridge.delivery.attempts import AttemptSink
 from bridge.delivery.backlog import Backlog
 from bridge.delivery.bounds import Bounds
+from bridge.delivery.connect import Network
+from bridge.delivery.egress import Trust
 from bridge.delivery.http import Connection
 from bridge.delivery.pool import Pool
 from bridge.delivery.report import FailureLog
@@ -44,7 +46,8 @@ class Lane:
 
     `on_dirty` is called when the cursor has something new to commit; the journal then asks `cursor()` at its
     next commit. `on_full(full)` is called when an endpoint with `on_full = refuse` passes its bound, and
-    again when there is room.
+    again when there is room. `network` is what all endpoints share: egress guard and resolver; `trust` says
+    whose endpoint it is.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Lane:
         *,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = _random.random,
+        network: Network | None = None,
+        trust: Trust = "operator",
     ) -> None:
         self.id = state.id
         self.endpoint = endpoint
@@ -69,7 +74,14 @@ class Lane:
         self.target = Target(endpoint, outbox.store.id)
         for warning in self.target.warnings:
             log.warning("%s", warning)
-        self.pool = Pool(self.target, endpoint.pool_size, endpoint.cancel_timeout / 1000, loop, clock=clock)
+        connector = (network if network is not None else Network(loop)).connector(
+            self.target, name=endpoint.name, proxy=endpoint.proxy, trust=trust
+        )
+        self.pool = Pool(
+            *(self.target, endpoint.pool_size, endpoint.cancel_timeout / 1000, loop),
+            clock=clock,
+            connector=connector,
+        )
         self.pool.on_success = self._succeeded
         self.pool.on_failure = self._failed
         self.pool.on_free = self.pump

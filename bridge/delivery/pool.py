@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from bridge.delivery.connect import Connector, Network
 from bridge.delivery.http import Connection
 from bridge.delivery.retry import Outcome
 from bridge.delivery.target import Target
@@ -37,9 +38,11 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         *,
         clock: Callable[[], float] = time.time,
+        connector: Connector | None = None,
     ) -> None:
         self.target = target
-        self.head = target.head
+        self.connector = connector if connector is not None else Network(loop).connector(target)
+        self.head = self.connector.head(target.head)
         self.sign = target.sign  # None: requests are not signed
         self.size = size
         self.timeout = timeout
