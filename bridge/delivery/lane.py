@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random as _random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bridge.config.settings import Endpoint
 from bridge.delivery.attempts import AttemptSink
@@ -376,6 +376,44 @@ class Lane:
             self._retries.bury(row, now, error)
         else:  # the policy takes it for a success
             self._delivered(event, row)
+
+    # -- sending again by hand -------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """How many more rows it may have."""
+        return MAX_RETRYING - len(self._rows)
+
+    def under_way(self, seqs: Iterable[int]) -> set[int]:
+        """Those of these events that have a row, are being sent, or wait for their turn."""
+        position = self._backlog.position
+        unsettled = set(self._unsettled())
+        return {seq for seq in seqs if seq >= position or seq in self._rows or seq in unsettled}
+
+    def replay(self, items: Sequence[tuple[int, Event]]) -> list[int]:
+        """Send settled or dead events again, with their ids, as if for the first time.
+
+        Each gets a row that is due now, so that it survives a restart; those under way already are left out.
+        Returns the sequences that were taken. The caller keeps to `room`.
+        """
+        now, due = int(self._clock() * 1000), self._loop.time()
+        skipped = self.under_way([seq for seq, _ in items])
+        taken = [(seq, event) for seq, event in items if seq not in skipped]
+        for seq, event in taken:
+            key = "" if event.type in _MESSAGES else event.clientid
+            self._rows[seq] = Row(seq, 0, 0, key)
+            self._unstored.append(seq)
+            self._outbox.change(Retry(self.id, seq, 0, now, 0, now, key, ""))
+            if key and not self._order.admit(key):
+                self._order.queue(key).items.append((seq, None))
+                continue
+            if key:
+                self._order.queue(key).waiting = True
+            heapq.heappush(self._heap, (due, seq))
+        if taken:
+            self._touch()
+            self._arm()
+        return [seq for seq, _ in taken]
 
     # -- once a second ---------------------------------------------------------------------------------
 

@@ -161,9 +161,10 @@ class MemoryStore:
         """See `Store.retries`."""
         return [row for (owner, _), row in sorted(self._retries.items()) if owner == lane]
 
-    def dead(self, lane: int) -> list[DeadLetter]:
+    def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
         """See `Store.dead`."""
-        return [row for (owner, _), row in sorted(self._dead.items()) if owner == lane]
+        rows = [row for (owner, seq), row in sorted(self._dead.items()) if owner == lane and seq > after]
+        return rows[:limit]
 
     def read(self, lane: int, position: int, max_bytes: int) -> tuple[list[tuple[int, Event]], int]:
         """See `Store.read`."""

@@ -367,9 +367,12 @@ class SqliteStore:
         return [Retry(*row) for row in rows]
 
     @_translated
-    def dead(self, lane: int) -> list[DeadLetter]:
+    def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
         """See `Store.dead`."""
-        rows = self._db.execute("SELECT * FROM dead WHERE lane = ? ORDER BY seq", (lane,)).fetchall()
+        rows = self._db.execute(
+            "SELECT * FROM dead WHERE lane = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (lane, after, -1 if limit is None else limit),
+        ).fetchall()
         return [DeadLetter(*row) for row in rows]
 
     @_translated

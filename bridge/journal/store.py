@@ -103,8 +103,8 @@ class Store(Protocol):
     def retries(self, lane: int) -> list[Retry]:
         """The lane's retry rows in order of their sequence."""
 
-    def dead(self, lane: int) -> list[DeadLetter]:
-        """The lane's dead letters in order of their sequence."""
+    def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
+        """The lane's dead letters above the sequence `after`, in order of their sequence, at most `limit`."""
 
     def backlog(self, lane: int, position: int) -> Backlog:
         """What the log holds for a lane from a position on, without decoding events."""

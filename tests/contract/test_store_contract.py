@@ -140,6 +140,19 @@ async def test_a_dead_letter_pins_its_event(store: AnyStore) -> None:
     assert sorted(store.fetch(seqs)) == seqs[:2]
 
 
+async def test_dead_letters_are_read_in_pages(store: AnyStore) -> None:
+    a, b = store.lane("a").id, store.lane("b").id
+    seqs = commit(store, [event(str(i), a, b) for i in range(5)])
+    commit(store, [], [retry(lane, seq) for lane in (a, b) for seq in seqs])
+    commit(store, [], [dead(a, seq) for seq in seqs] + [dead(b, seqs[0])])
+    assert [row.seq for row in store.dead(a, limit=2)] == seqs[:2]
+    assert [row.seq for row in store.dead(a, seqs[1], 2)] == seqs[2:4]
+    assert [row.seq for row in store.dead(a, seqs[3], 2)] == seqs[4:]
+    assert store.dead(a, seqs[4], 2) == []
+    assert store.dead(a, limit=0) == []
+    assert [row.seq for row in store.dead(b)] == seqs[:1]
+
+
 async def test_two_lanes_pin_one_event(store: AnyStore) -> None:
     a, b = store.lane("a").id, store.lane("b").id
     [seq] = commit(store, [event("1", a, b)])

@@ -1,0 +1,155 @@
+"""How far back the log is kept after its events are settled, so that they can be replayed
+(`sqlite.retention_age`, `sqlite.retention_bytes`).
+
+The log is cut into segments, each a row of the store's state: the number of its first batch, when that was
+committed, and the bytes of events before it since the counting began. So the lowest batch to keep is known
+without looking at the log, also after a restart, and a replay finds the place of a time. A segment ends at
+1/1024 of either bound, so what is kept is at most that much more or less than asked for; after a crash the
+bytes of its last segment are a guess.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+
+import msgspec
+
+from bridge.journal.batch import Batch
+from bridge.journal.journal import Journal
+
+SPACE = "retention"
+_END = "end"  # the row that a proper end leaves: the bytes counted so far
+PARTS = 1024
+"""Segments that make up one of the bounds."""
+
+
+class Segment(msgspec.Struct, array_like=True):
+    """A stretch of the log: from the batch `first` on, whose time is `at` (Unix ms); `start` is the sum of
+    the bytes of all events before it."""
+
+    first: int
+    at: int
+    start: int
+
+
+class Retention:
+    """Watches what is committed. `max_age` in seconds, `max_bytes` in bytes as `event_size` counts; if either
+    is 0 nothing is kept for replay."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        max_age: float,
+        max_bytes: int,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._max_age = max_age
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._on = max_age > 0 and max_bytes > 0
+        self._step_bytes = max(max_bytes // PARTS, 1)
+        self._step_ms = max_age * 1000 / PARTS
+        self._bytes = 0
+        self._segments = self._load()
+        if self._on:
+            self._begin(journal.store.next_batch)
+            journal.on_commit.append(self._committed)
+
+    def _load(self) -> list[Segment]:
+        found: list[Segment] = []
+        end: int | None = None
+        for key, value in self._journal.store.load(SPACE):
+            try:
+                if key == _END:
+                    end = msgspec.msgpack.decode(value, type=int)
+                    segment = None
+                else:
+                    segment = msgspec.msgpack.decode(value, type=Segment)
+            except msgspec.MsgspecError:
+                segment = None
+            if (
+                segment is None
+                or not self._on
+                or (found and (segment.start < found[-1].start or segment.at < found[-1].at))
+            ):
+                self._journal.put(SPACE, key, None)
+            else:
+                found.append(segment)
+        # The log may reach further back than the segments do: what lies there is the first one's.
+        found = found or [Segment(0, 0, 0)]
+        last = found[-1].start
+        self._bytes = end if end is not None and end >= last else last + self._step_bytes // 2
+        return found
+
+    def close(self) -> None:
+        """Before the last commit: keep the exact count."""
+        if self._on:
+            self._journal.put(SPACE, _END, msgspec.msgpack.encode(self._bytes))
+
+    def _begin(self, first: int) -> None:
+        # Never earlier than the one before it, so that a clock that was set back spoils no order.
+        segment = Segment(first, max(int(self._clock() * 1000), self._segments[-1].at), self._bytes)
+        self._segments.append(segment)
+        self._journal.put(SPACE, f"{first:016x}", msgspec.msgpack.encode(segment))
+
+    def _committed(self, batch: Batch) -> None:
+        self._bytes += batch.size
+        last = self._segments[-1]
+        if self._bytes - last.start >= self._step_bytes or self._clock() * 1000 - last.at >= self._step_ms:
+            self._begin(batch.number + 1)
+
+    def low(self) -> int | None:
+        """The lowest batch to keep for replay; None: none has to be kept."""
+        if not self._on:
+            return None
+        # A segment may go when all of it is too old, or when the segments behind it fill the bound.
+        segments = self._segments
+        old = bisect_left(segments, (self._clock() - self._max_age) * 1000, key=lambda segment: segment.at)
+        full = bisect_right(segments, self._bytes - self._max_bytes, key=lambda segment: segment.start)
+        return segments[max(old - 1, full - 1, 0)].first
+
+    def forget(self, low: int) -> None:
+        """All batches below `low` were, or are about to be, deleted."""
+        segments = self._segments
+        count = 0
+        while count + 1 < len(segments) and segments[count + 1].first <= low:
+            count += 1
+        for segment in segments[:count]:
+            if segment.first:
+                self._journal.put(SPACE, f"{segment.first:016x}", None)
+        del segments[:count]
+
+    # -- for a replay ----------------------------------------------------------------------------------
+
+    def span(self, since: int, until: int) -> tuple[int, int | None]:
+        """The batches that hold what happened from `since` to `until` (Unix ms), roughly: the first, and the
+        first behind them (None: up to the log's head).
+
+        By the clock as it was; where it was set back in between, rather more than less.
+        """
+        segments = self._segments
+        first = max(bisect_right(segments, since, key=lambda segment: segment.at) - 1, 0)
+        end = bisect_right(segments, until, key=lambda segment: segment.at)
+        ahead = segments[-1].at > self._clock() * 1000
+        return segments[first].first, None if ahead or end == len(segments) else segments[end].first
+
+    def bytes_before(self, batch: int) -> int:
+        """Bytes of events before a batch, roughly: to tell how far a reader of the log has come."""
+        if batch >= self._journal.store.next_batch:
+            return self._bytes
+        index = bisect_right(self._segments, batch, key=lambda segment: segment.first)
+        return self._segments[max(index - 1, 0)].start
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all events so far, counted from where `bytes_before` counts."""
+        return self._bytes
+
+    @property
+    def since(self) -> int:
+        """Unix ms from which on the log is complete, roughly; 0 if that is not known."""
+        return self._segments[0].at
