@@ -396,23 +396,10 @@ class Lane:
         Each gets a row that is due now, so that it survives a restart; those under way already are left out.
         Returns the sequences that were taken. The caller keeps to `room`.
         """
-        now, due = int(self._clock() * 1000), self._loop.time()
         skipped = self.under_way([seq for seq, _ in items])
         taken = [(seq, event) for seq, event in items if seq not in skipped]
         for seq, event in taken:
-            key = "" if event.type in _MESSAGES else event.clientid
-            self._rows[seq] = Row(seq, 0, 0, key)
-            self._unstored.append(seq)
-            self._outbox.change(Retry(self.id, seq, 0, now, 0, now, key, ""))
-            if key and not self._order.admit(key):
-                self._order.queue(key).items.append((seq, None))
-                continue
-            if key:
-                self._order.queue(key).waiting = True
-            heapq.heappush(self._heap, (due, seq))
-        if taken:
-            self._touch()
-            self._arm()
+            self._retries.again(seq, event)
         return [seq for seq, _ in taken]
 
     # -- once a second ---------------------------------------------------------------------------------

@@ -132,6 +132,20 @@ class Retries:
         self._on_row()
         return row
 
+    def again(self, seq: int, event: Event) -> None:
+        """A settled event, or a dead letter, is to be sent again: it gets a row that is due now."""
+        key = "" if event.type in MESSAGES else event.clientid
+        self._park_row(seq, key, int(self._clock() * 1000))
+        if key:
+            admitted = self.order.admit(key)
+            queue = self.order.queue(key)
+            if not admitted:
+                queue.items.append((seq, None))
+                return
+            queue.waiting = True
+        heapq.heappush(self._heap, (self._loop.time(), seq))
+        self._arm()
+
     def settle(self, row: Row) -> None:
         """A row's event was delivered."""
         del self.rows[row.seq]
