@@ -13,6 +13,8 @@ import pytest
 import uvloop
 
 from bridge.config.settings import Endpoint
+from bridge.delivery.connect import Network
+from bridge.delivery.egress import Trust
 from bridge.delivery.http import Connection
 from bridge.delivery.pool import Pool
 from bridge.delivery.retry import Outcome
@@ -36,9 +38,21 @@ def certificates(tmp_path_factory: pytest.TempPathFactory, command: Callable[[st
 class Client:
     """A pool that sends what it is given as connections are free, and keeps the outcomes."""
 
-    def __init__(self, url: str, *, size: int = 1, timeout: float = 5.0, **settings: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int = 1,
+        timeout: float = 5.0,
+        network: Network | None = None,
+        trust: Trust = "operator",
+        **settings: Any,
+    ) -> None:
         endpoint = Endpoint(url=url, pool_size=size, **settings)
-        self.pool = Pool(Target(endpoint, STORE_ID), size, timeout, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        target = Target(endpoint, STORE_ID)
+        way = (network or Network(loop)).connector(target, proxy=endpoint.proxy, trust=trust)
+        self.pool = Pool(target, size, timeout, loop, connector=way)
         self.pool.on_success = lambda connection: self._done(connection, Outcome(status=200))
         self.pool.on_failure = self._done
         self.pool.on_free = self._pump
