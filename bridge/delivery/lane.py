@@ -22,10 +22,12 @@ from bridge.delivery.bounds import Bounds
 from bridge.delivery.connect import Network
 from bridge.delivery.egress import Trust
 from bridge.delivery.http import Connection
+from bridge.delivery.oauth2 import make_token_source
 from bridge.delivery.pool import Pool
 from bridge.delivery.report import FailureLog
 from bridge.delivery.retries import MESSAGES, Outbox, Retries, Row
 from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide
+from bridge.delivery.signing import SigningError
 from bridge.delivery.target import Target
 from bridge.events.event import Event
 from bridge.events.formats import BodyCounts, make_formatter
@@ -74,9 +76,8 @@ class Lane:
         self.target = Target(endpoint, outbox.store.id)
         for warning in self.target.warnings:
             log.warning("%s", warning)
-        connector = (network if network is not None else Network(loop)).connector(
-            self.target, name=endpoint.name, proxy=endpoint.proxy, trust=trust
-        )
+        network = network if network is not None else Network(loop)
+        connector = network.connector(self.target, name=endpoint.name, proxy=endpoint.proxy, trust=trust)
         self.pool = Pool(
             *(self.target, endpoint.pool_size, endpoint.cancel_timeout / 1000, loop),
             clock=clock,
@@ -85,6 +86,9 @@ class Lane:
         self.pool.on_success = self._succeeded
         self.pool.on_failure = self._failed
         self.pool.on_free = self.pump
+        self._tokens = make_token_source(endpoint, self.target, network, loop, trust=trust)
+        if self._tokens is not None:
+            self._tokens.on_token = self._authorized
         self._state = state
         self._loop = loop
         self._clock = clock
@@ -208,6 +212,8 @@ class Lane:
         self._retries.restore(self._state)
         self._stopping = False
         self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+        if self._tokens is not None:
+            self._tokens.start()
         self.pump()
 
     def pump(self) -> None:
@@ -229,6 +235,8 @@ class Lane:
         What is unsettled then is a hole of the cursor and comes again after a restart, with the same id.
         """
         self._stopping = True
+        if self._tokens is not None:
+            self._tokens.close()
         self._retries.stop()
         if self._tick_timer is not None:
             self._tick_timer.cancel()
@@ -254,7 +262,9 @@ class Lane:
     # -- sending ---------------------------------------------------------------------------------------
 
     def _feed(self, connection: Connection) -> bool:
-        """Send the next request on a free connection; False if there is none."""
+        """Send the next request on a free connection; False if there is none, or no token to send it with."""
+        if self._tokens is not None and not self._tokens.ready():
+            return False
         backlog = self._backlog
         fresh = backlog.fresh
         while True:
@@ -286,15 +296,29 @@ class Lane:
             try:
                 body = self._format(event)
             except Exception as error:
-                outcome = Outcome(error="body", text=str(error))
-                if self.attempts is not None:
-                    self.attempts.unsent(seq, 1 if row is None else row.attempt + 1, event, outcome)
-                self._settle_failure(seq, event, row, outcome)
+                self._unsendable(seq, event, row, error)
                 continue
             connection.event = event
             connection.row = row
-            connection.send(seq, 1 if row is None else row.attempt + 1, body)
+            try:
+                connection.send(seq, 1 if row is None else row.attempt + 1, body)
+            except SigningError as error:
+                self._unsendable(seq, event, row, error)
+                continue
             return True
+
+    def _unsendable(self, seq: int, event: Event, row: Row | None, error: Exception) -> None:
+        """No request could be made of an event: a fault of our own."""
+        outcome = Outcome(error="body", text=str(error))
+        if self.attempts is not None:
+            self.attempts.unsent(seq, 1 if row is None else row.attempt + 1, event, outcome)
+        self._settle_failure(seq, event, row, outcome)
+
+    def _authorized(self) -> None:
+        """A new token has come."""
+        if self._tokens is not None and self._tokens.value is not None:
+            self.pool.authorize(self._tokens.value)
+            self.pump()
 
     def _refill(self) -> bool:
         try:
@@ -352,6 +376,12 @@ class Lane:
             self._retries.release(event.clientid)
 
     def _failed(self, connection: Connection, outcome: Outcome) -> None:
+        if outcome.status == 401 and self._tokens is not None:
+            latest = connection.request.startswith(self.pool.head)
+            if self._tokens.refused(latest=latest):  # the same attempt, with the next token
+                self._ready.appendleft((connection.seq, connection.event, connection.row))
+                self._go_on(connection)
+                return
         if self.attempts is not None:
             self.attempts.failed(connection, outcome)
         self._settle_failure(connection.seq, connection.event, connection.row, outcome)

@@ -79,6 +79,10 @@ class Pool:
             return connection
         return None
 
+    def authorize(self, value: bytes) -> None:
+        """From now on requests carry this value of `Authorization`."""
+        self.head = self.connector.head(self.target.authorized(value))
+
     def release(self, connection: Connection) -> None:
         """Take back a connection that has nothing to send."""
         connection.rest(self.now() + IDLE_S)
