@@ -22,7 +22,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 _MAY: Mapping[str, tuple[str, ...]] = {"basic": (), "bearer": (), "oauth2": ("scope",)}
 _POSSIBLE = 'one object: credentials { kind = bearer, token = "…" }'
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def read(

@@ -166,7 +166,7 @@ def _read_source(node: Node, bounds: Range) -> Secret:
         raise Bad(_FORMS)
     if name == "file":
         return Secret(file=Path(text))
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", text):  # may be the secret itself
+    if not re.fullmatch(r"(?!whs[a-z]+_)[A-Za-z_][A-Za-z0-9_.-]{0,127}", text):  # may be the secret itself
         raise Bad(f"{_FORMS}, NAME being that of an environment variable")
     return Secret(env=text)
 
@@ -202,8 +202,10 @@ def _read_template(node: Node, bounds: Range) -> str:
     text = plain(node)
     if text is None or len(text) > 1024 or not text.isprintable():
         raise Bad(possible)
-    rest = re.sub(r"\{(id|timestamp|body)\}", "", text)
-    if text.count("{body}") != 1 or re.search(r"[{}]", rest):
+    unknown = [name for name in re.findall(r"\{(\w+)\}", text) if name not in ("id", "timestamp", "body")]
+    if unknown:
+        raise Bad(f"{possible}; {{{unknown[0]}}} is not known")
+    if text.count("{body}") != 1:
         raise Bad(possible)
     return text
 

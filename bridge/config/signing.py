@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 
 from bridge.config.block import build, convert, fields, read_block
 from bridge.config.findings import Findings
@@ -26,7 +27,7 @@ HEADERS = {"standard": "webhook-signature", "mes": "x-mes-signature", "eryxon": 
 
 _WORD = Key("signature", SCHEME, Signature, "scheme")
 _SECRET = Key("secrets", SOURCE, Endpoint, "secrets")
-_RESERVED = OURS | {"host", "content-type", "user-agent", "authorization"}
+_RESERVED = OURS | {"host", "content-type", "user-agent", "authorization", "cookie"}
 _EXPECTED = 'expected webhook.secret = "…", { env = NAME } or { file = "PATH" }'
 
 Found = tuple[Node, Secret, str | None]
@@ -49,27 +50,30 @@ def read(
     asked = node.get("signature")
     made = _signatures(findings, asked) if asked is not None else []
     _headers_differ(findings, made, headers)
-    if any(m.level == "error" for m in findings.messages[start:]):
-        return (), ()
     signatures = tuple(signature for _, signature in made)
-    if made and not secrets:
+    several = node.get("secrets")
+    if made and node.get("secret") is None and (several is None or several.value == []):
         at = made[0][0]
         shown = "a signature" if len(made) > 1 else made[0][1].scheme
         findings.error(at.place, at.key, f"found {shown} and no secret, {_EXPECTED}")
-    elif secrets and not made:
-        if not all(text is not None and is_standard(text) for _, _, text in secrets):
-            at = secrets[0][0]
+    elif not made and not any(m.level == "error" for m in findings.messages[start:]):
+        signatures = _implied(findings, secrets)
+    _fit(findings, [(at, one, text) for at, one, text in secrets if text is not None], made, signatures)
+    return signatures, tuple(one for _, one, _ in secrets)
+
+
+def _implied(findings: Findings, secrets: list[Found]) -> tuple[Signature, ...]:
+    """The signature that secrets mean by themselves."""
+    for node, _, text in secrets:
+        if not is_standard(text or ""):
             findings.error(
-                at.place,
-                at.key,
+                node.place,
+                node.key,
                 "found a secret and no signature, expected webhook.signature = standard, mes, eryxon or hmac"
                 " (only a secret that begins with whsec_ or whsk_ means standard by itself)",
             )
-            return (), ()
-        signatures = (Signature(),)
-    for at, one, text in secrets:
-        _fits(findings, at, one, text or "", signatures)
-    return signatures, tuple(one for _, one, _ in secrets)
+            return ()
+    return (Signature(),) if secrets else ()
 
 
 def revealed(findings: Findings, node: Node, secret: Secret, environ: Mapping[str, str]) -> str | None:
@@ -119,23 +123,33 @@ def _secrets(
     return made
 
 
-def _fits(
-    findings: Findings, node: Node, secret: Secret, text: str, signatures: tuple[Signature, ...]
+def _fit(
+    findings: Findings,
+    secrets: list[tuple[Node, Secret, str]],
+    made: list[tuple[Node, Signature]],
+    signatures: tuple[Signature, ...],
 ) -> None:
-    """Whether a secret can sign by every scheme that is asked for."""
-    what = "found a secret (not shown)" if secret.value is not None else f"{place(secret)} holds a secret"
-    for scheme in dict.fromkeys(signature.scheme for signature in signatures):
-        if scheme == "standard":
+    """Whether the secrets can sign by every scheme that is asked for."""
+    if any(signature.scheme == "standard" for signature in signatures):
+        for node, secret, text in secrets:
+            what = "found a secret (not shown)" if secret.value is not None else f"{place(secret)} holds one"
+            wrong = None
             try:
                 check_standard(text)
+                if text.startswith(PRIVATE_PREFIX) and find_spec("cryptography") is None:
+                    wrong = "ed25519 needs the package cryptography: pip install 'hookmq[ed25519]'"
             except SecretError as e:
-                findings.error(node.place, node.key, f"{what} that cannot sign as standard: {e}")
-        elif text.startswith(PRIVATE_PREFIX):
-            findings.error(
-                node.place,
-                node.key,
-                f"{what} that cannot sign as {scheme}: whsk_ is an ed25519 key, expected one for HMAC-SHA256",
-            )
+                wrong = str(e)
+            if wrong is not None:
+                findings.error(node.place, node.key, f"{what} that cannot sign as standard: {wrong}")
+    if secrets and all(text.startswith(PRIVATE_PREFIX) for _, _, text in secrets):
+        for node, signature in made:
+            if signature.scheme != "standard":
+                findings.error(
+                    node.place,
+                    node.key,
+                    f"found {signature.scheme} and no secret but ed25519 (whsk_), expected one for HMAC",
+                )
 
 
 # --- signatures ---------------------------------------------------------------------------------------------
@@ -196,7 +210,7 @@ def _headers_differ(
         header = HEADERS.get(signature.scheme, signature.header)
         name = header.lower()
         at = node.get("header") or node
-        if signature.scheme == "hmac" and name in _RESERVED:
+        if signature.scheme == "hmac" and (name in _RESERVED or name.startswith("webhook-")):
             findings.error(
                 at.place, at.key, f"found {header}, which is no signature's header, expected another name"
             )
