@@ -21,6 +21,7 @@ from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
 from bridge.config.settings import BacklogBound, Endpoint, Settings
+from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.egress import EgressError
@@ -29,9 +30,11 @@ from bridge.delivery.parked import Parked
 from bridge.delivery.target import EndpointError
 from bridge.events.event import EventType
 from bridge.events.rules import Rules
+from bridge.journal.attempt_store import AttemptStore
 from bridge.journal.batch import Change
 from bridge.journal.filesystem import on_tmpfs
 from bridge.journal.journal import Journal
+from bridge.journal.retention import Retention
 from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import StoreError
 from bridge.logs import LogError, configure
@@ -67,7 +70,9 @@ class App:
     def _build(self) -> None:
         settings = self.settings
         self.journal = Journal(self.store, self.loop)
+        self.retention = Retention(self.journal, settings.store.retention_age, settings.store.retention_bytes)
         self.store.on_error = self._store_failed
+        self.attempts: AttemptRecorder | None = None
         endpoints = [endpoint for endpoint in settings.webhooks if endpoint.enable]
         self.lanes: list[Lane] = []
         self.network = Network(self.loop, settings.egress)
@@ -118,7 +123,11 @@ class App:
 
     def _low(self) -> int | None:
         lows = [lane.low_batch() for lane in self.lanes] + [parked.low_batch() for parked in self.parked]
-        return min((low for low in lows if low is not None), default=None)
+        lows.append(self.retention.low())
+        low = min((low for low in lows if low is not None), default=None)
+        if low is not None:
+            self.retention.forget(low)
+        return low
 
     def _store_failed(self, error: StoreError) -> None:
         """A sync failed: what the disk holds is unknown, so no more may be promised."""
@@ -132,9 +141,11 @@ class App:
 
         Raises ListenError and StoreError.
         """
+        self.retention.start()
         lost = self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
+        self._log_attempts()
         for lane in self.lanes:
             lane.start()
         await self.broker.serve()
@@ -165,6 +176,19 @@ class App:
                 "sqlite.mounted_file_path: %s is in memory (tmpfs), a power cut loses it", self.store.path
             )
         return lines
+
+    def _log_attempts(self) -> None:
+        """Open the attempt log; without it delivery goes on, and a warning says so."""
+        path = self.store.path
+        try:
+            store = AttemptStore.open(path.with_name(f"{path.stem}-attempts.db"), self.loop)
+        except StoreError as error:
+            log.warning("no attempts are logged: %s", error)
+            return
+        self.attempts = AttemptRecorder(store, self.loop)
+        for lane in self.lanes:
+            lane.attempts = self.attempts.sink(lane.name, lane.endpoint.attempts, lane.target.scrub)
+        self.attempts.start()
 
     def _restore(self) -> int:
         """Take up the broker's state; how many connections the last process left open."""
@@ -202,7 +226,10 @@ class App:
             self.journal.flush()
         await asyncio.gather(*(lane.stop(self.loop.time() + DRAIN_S) for lane in self.lanes))
         self.network.close()
+        if self.attempts is not None:
+            await self.attempts.stop()
         if self.fatal is None:
+            self.retention.close()
             self.journal.flush()
         # Let the goodbyes and the last acknowledgements leave the process.
         await asyncio.sleep(0)

@@ -36,7 +36,7 @@ class Segment(msgspec.Struct, array_like=True):
 
 class Retention:
     """Watches what is committed. `max_age` in seconds, `max_bytes` in bytes as `event_size` counts; if either
-    is 0 nothing is kept for replay."""
+    is 0 nothing is kept for replay. Until `start` the whole log is kept."""
 
     def __init__(
         self,
@@ -54,12 +54,17 @@ class Retention:
         self._step_bytes = max(max_bytes // PARTS, 1)
         self._step_ms = max_age * 1000 / PARTS
         self._bytes = 0
-        self._segments = self._load()
-        if self._on:
-            self._begin(journal.store.next_batch)
-            journal.on_commit.append(self._committed)
+        # The log may reach further back than the segments do: what lies there is the first one's.
+        self._segments = [Segment(0, 0, 0)]
 
-    def _load(self) -> list[Segment]:
+    def start(self) -> None:
+        """Take up where the last process ended; before the first event. Raises StoreError."""
+        self._load()
+        if self._on:
+            self._begin(self._journal.store.next_batch)
+            self._journal.on_commit.append(self._committed)
+
+    def _load(self) -> None:
         found: list[Segment] = []
         end: int | None = None
         for key, value in self._journal.store.load(SPACE):
@@ -79,11 +84,10 @@ class Retention:
                 self._journal.put(SPACE, key, None)
             else:
                 found.append(segment)
-        # The log may reach further back than the segments do: what lies there is the first one's.
-        found = found or [Segment(0, 0, 0)]
-        last = found[-1].start
+        if found:
+            self._segments = found
+        last = self._segments[-1].start
         self._bytes = end if end is not None and end >= last else last + self._step_bytes // 2
-        return found
 
     def close(self) -> None:
         """Before the last commit: keep the exact count."""
