@@ -22,6 +22,7 @@ from bridge import __version__
 
 if TYPE_CHECKING:
     from bridge.config.report import Message, Report
+    from bridge.verify import Verifier
 
 app = typer.Typer(
     help="HookMQ: an MQTT broker that turns every event into a durable webhook POST.",
@@ -139,16 +140,64 @@ def listen(
     count: Annotated[
         int, typer.Option(metavar="N", parser=_whole(0), help="Exit after N requests; 0: at Ctrl-C.")
     ] = 0,
+    verify: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--verify",
+            metavar="SECRET",
+            envvar="HOOKMQ_VERIFY",
+            help="Check signatures with this secret: whsec_…, whpk_…, or a text (repeatable).",
+        ),
+    ] = None,
+    verify_header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--verify-header", metavar="NAME", help="Check an HMAC-SHA256 in this header too (repeatable)."
+        ),
+    ] = None,
+    verify_template: Annotated[
+        str,
+        typer.Option(
+            "--verify-template", metavar="TEXT", help="What that header signs: {id}, {timestamp}, {body}."
+        ),
+    ] = "{body}",
 ) -> int:
-    """Receive webhooks and print each one: a receiver for trying things out."""
+    """Receive webhooks and print each one: a receiver for trying things out.
+
+    With --verify, exits with 1 if a request had no good signature.
+    """
     from bridge.listen import ListenError
     from bridge.listen import listen as run
 
     headers = () if quiet_headers else tuple(header) if header else None
+    verifier = _verifier(verify or [], verify_header or [], verify_template)
     try:
-        return run(host, port, status=status, delay=delay, pretty=pretty, headers=headers, count=count)
+        return run(
+            *(host, port),
+            status=status,
+            delay=delay,
+            pretty=pretty,
+            headers=headers,
+            count=count,
+            verifier=verifier,
+        )
     except ListenError as error:
         return _fail(str(error))
+
+
+def _verifier(secrets: list[str], headers: list[str], template: str) -> Verifier | None:
+    from bridge.verify import Verifier, VerifyError
+
+    if not secrets:
+        if headers:
+            raise typer.BadParameter(
+                "it checks nothing without --verify SECRET.", param_hint="--verify-header"
+            )
+        return None
+    try:
+        return Verifier(secrets, headers=headers, template=template)
+    except VerifyError as error:
+        raise typer.BadParameter(str(error), param_hint="--verify") from None
 
 
 @app.command(short_help="Broker, receiver and three devices in this terminal.")

@@ -19,7 +19,8 @@ from typing import Any, TextIO, cast
 
 import httptools
 
-from bridge.terminal import Renderer, Request, reason_phrase
+from bridge.terminal import Renderer, Request, escape, paint, reason_phrase
+from bridge.verify import Verifier
 
 MAX_BODY_BYTES = 16 << 20  # of one request; more is answered 413
 MAX_HELD_BYTES = 256 << 20  # of all bodies together; more is answered 503
@@ -27,6 +28,7 @@ MAX_HEAD_BYTES = 64 << 10  # request line and headers, beyond what came in one r
 MAX_CONNECTIONS = 4096  # more are closed at once
 MAX_WAITING = 64  # requests of one connection whose delayed answer is due; then reading pauses
 LINGER_SECONDS = 1.0  # a refused sender may read the answer before the connection goes
+_RED, _GREEN, _YELLOW = "31", "32", "33"
 
 
 class ListenError(Exception):
@@ -265,14 +267,23 @@ class _Connection(asyncio.Protocol):
 class Printer:
     """Writes requests to a stream, in one write for all that came in one turn of the loop.
 
-    `stop` is called when `count` requests were written, or when the stream is closed at its other end.
+    `stop` is called when `count` requests were written, or when the stream is closed at its other end. With a
+    `verifier` each request gets a line on its signature; `unverified` counts those without a good one.
     """
 
     def __init__(
-        self, stream: TextIO, renderer: Renderer, *, count: int = 0, stop: Callable[[], None] = lambda: None
+        self,
+        stream: TextIO,
+        renderer: Renderer,
+        *,
+        count: int = 0,
+        stop: Callable[[], None] = lambda: None,
+        verifier: Verifier | None = None,
     ) -> None:
         self.seen_requests = 0
         self.seen_bytes = 0
+        self.unverified = 0
+        self._verifier = verifier
         self._stream = stream
         self._renderer = renderer
         self._count = count
@@ -288,6 +299,17 @@ class Printer:
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)
         self._lines.append(self._renderer.request(request, status, elapsed))
+        if self._verifier is not None:
+            self._verify(self._verifier, request)
+
+    def _verify(self, verifier: Verifier, request: Request) -> None:
+        verdicts = verifier.check(request.headers, request.body)
+        for ok, text in verdicts:
+            tint = _YELLOW if ok is None else _GREEN if ok else _RED
+            line = escape(text)
+            self._lines.append(f"  {paint(line, tint) if self._renderer.color else line}\n")
+        if not any(ok for ok, _ in verdicts) or any(ok is False for ok, _ in verdicts):
+            self.unverified += 1
 
     def flush(self) -> None:
         """Writes what is waiting."""
@@ -334,11 +356,12 @@ def listen(
     headers: Iterable[str] | None = None,
     count: int = 0,
     color: bool | None = None,
+    verifier: Verifier | None = None,
 ) -> int:
     """`hookmq listen`: prints requests until Ctrl-C or until `count` came. Returns the exit code.
 
     `delay` is in seconds; `headers` as in `Renderer`; `color` None means: if standard output is a terminal.
-    Raises ListenError.
+    With a `verifier` the code is 1 if the signature of any request was not good. Raises ListenError.
     """
     if color is None:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -346,7 +369,11 @@ def listen(
     async def main() -> int:
         done = asyncio.Event()
         printer = Printer(
-            sys.stdout, Renderer(color=color, pretty=pretty, headers=headers), count=count, stop=done.set
+            sys.stdout,
+            Renderer(color=color, pretty=pretty, headers=headers),
+            count=count,
+            stop=done.set,
+            verifier=verifier,
         )
         receiver = Receiver(printer.seen, status=status, delay=delay)
         bound = await receiver.start(host, port)
@@ -357,7 +384,7 @@ def listen(
         await done.wait()
         await receiver.stop()
         printer.flush()
-        return 0
+        return 1 if printer.unverified else 0
 
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8

@@ -74,7 +74,7 @@ class Renderer:
     def __init__(
         self, *, color: bool = False, pretty: bool = False, headers: Iterable[str] | None = None
     ) -> None:
-        self._color = color
+        self.color = color
         self._pretty = pretty
         self._names = _SHOWN_HEADERS if headers is None else tuple(name.lower() for name in headers)
         self._prefixes = _SHOWN_PREFIXES if headers is None else ()
@@ -86,7 +86,7 @@ class Renderer:
         clock = time.strftime("%H:%M:%S", time.localtime(request.at))
         took = f"{elapsed * 1000:.0f} ms" if elapsed >= 0.0005 else "<1 ms"
         target = " " + escape(request.target[:2048]) if request.target else ""
-        if self._color:
+        if self.color:
             tint = _GREEN if status < 300 else _YELLOW if status < 500 else _RED
             clock, took = paint(clock, _DIM), paint(took, _DIM)
             method, target = paint(method, _BOLD), paint(target, _CYAN)
@@ -109,7 +109,7 @@ class Renderer:
         if self._all and name.lower() in _SECRET_HEADERS:
             value = "(masked)"
         name, value = escape(name[:256]), escape(value[:4096])
-        return f"  {paint(name, _BLUE)}: {value}\n" if self._color else f"  {name}: {value}\n"
+        return f"  {paint(name, _BLUE)}: {value}\n" if self.color else f"  {name}: {value}\n"
 
     def _body(self, body: bytes) -> str:
         is_json = False
@@ -120,7 +120,7 @@ class Renderer:
             cut = len(body) > MAX_SHOWN_CHARACTERS
         else:
             several_lines = "\n" in text or "\r" in text
-            if self._pretty or self._color or several_lines:
+            if self._pretty or self.color or several_lines:
                 try:
                     formatted = msgspec.json.format(body, indent=2 if self._pretty else -1).decode()
                     is_json = True
@@ -134,11 +134,11 @@ class Renderer:
             text = text[:MAX_SHOWN_CHARACTERS]
         # Valid JSON has line breaks only between its tokens, so those of `pretty` are all our own.
         lines = [escape(line) for line in text.split("\n")] if is_json else [escape(text)]
-        if is_json and self._color:
+        if is_json and self.color:
             lines = [_JSON_TOKEN.sub(_paint_token, line) for line in lines]
         if cut:
             note = f"… (cut here; the body has {len(body):,} bytes)"
-            lines.append(paint(note, _DIM) if self._color else note)
+            lines.append(paint(note, _DIM) if self.color else note)
         return "\n".join(lines) + "\n"
 
 
