@@ -26,15 +26,19 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return tails[0] if tails else None
 
 
-def warn_unknown(findings: Findings, node: Node, name: str, block: str, known: Iterable[str]) -> None:
-    """One warning for a key that nobody reads, with the nearest known one."""
+def warn_unknown(
+    findings: Findings, node: Node, name: str, block: str, known: Iterable[str], blocks: Iterable[str] = ()
+) -> None:
+    """One warning for a key that nobody reads, with the nearest known one; `blocks` are the known objects."""
     options = list(dict.fromkeys(known))
-    near = nearest(name, options)
+    near = nearest(name, [*options, *blocks] if isinstance(node.value, dict) else options)
+    if len(options) > 24:
+        options = list(dict.fromkeys(option.partition(".")[0] for option in options))
     prefix = f"{block}." if block else ""
     if near is not None:
         hint = f"did you mean {prefix}{near}?"
     else:
-        hint = f"known keys {'of ' + block if block else 'of the file'}: {', '.join(options[:24])}"
+        hint = f"known keys {'of ' + block if block else 'of the file'}: {', '.join(options)}"
     findings.warn(node, f"unknown key, it has no effect; {hint}")
 
 
@@ -106,7 +110,7 @@ def read_block(findings: Findings, node: Node | None, block: Block) -> dict[str,
                 if not child.is_null:
                     findings.wrong(child, f"an object: {block.name}.{name} {{ key = value … }}")
             else:
-                warn_unknown(findings, child, name, block.name, known)
+                warn_unknown(findings, child, name, block.name, known, containers)
 
     walk(node, "")
     return values

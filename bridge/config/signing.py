@@ -53,7 +53,7 @@ def read(
     signatures = tuple(signature for _, signature in made)
     several = node.get("secrets")
     if made and node.get("secret") is None and (several is None or several.value == []):
-        at = made[0][0]
+        at = asked if asked is not None else node
         shown = "a signature" if len(made) > 1 else made[0][1].scheme
         findings.error(at.place, at.key, f"found {shown} and no secret, {_EXPECTED}")
     elif not made and not any(m.level == "error" for m in findings.messages[start:]):
