@@ -117,6 +117,11 @@ class Lane:
         return self.endpoint.name
 
     @property
+    def state(self) -> str:
+        """In one word what is to be known of it first."""
+        return "full" if self.full else "on"
+
+    @property
     def backlog_events(self) -> int:
         """Fresh events that wait; those in flight and those with a row are not among them."""
         return self._backlog.events

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable
 
@@ -63,6 +64,21 @@ class Pool:
         self._pause = 0.0
         self._pause_timer: asyncio.TimerHandle | None = None
         self._closed = False
+
+    def twin(self) -> Pool:
+        """A pool of one connection to the same target, with the same credentials and limits."""
+        other = copy.copy(self)
+        other.size = 1
+        other.memo = b"\0"
+        other.slow = True
+        other.resent = other.opened = 0
+        other.idle = []
+        other.connections = set()
+        other.on_success, other.on_failure, other.on_free = _nobody, _nobody_failed, _nothing
+        other._timer = other._pause_timer = None
+        other._pause = 0.0
+        other._closed = False
+        return other
 
     @property
     def in_flight(self) -> int:
