@@ -77,10 +77,13 @@ def make_token_source(
     loop: asyncio.AbstractEventLoop,
     *,
     trust: Trust = "operator",
+    now: Callable[[], float] | None = None,
+    call_later: Callable[..., asyncio.TimerHandle] | None = None,
+    random: Callable[[], float] = _random.random,
 ) -> TokenSource | None:
     """The endpoint's source of tokens; None where its credentials are others. Raises EndpointError.
 
-    TLS, proxy and egress guard are those of the endpoint.
+    TLS, proxy and egress guard are those of the endpoint. `now` and `call_later` are the loop's unless given.
     """
     credentials = endpoint.credentials
     if credentials is None or credentials.kind != "oauth2" or has_authorization(endpoint):
@@ -105,7 +108,12 @@ def make_token_source(
     except EndpointError as error:
         key = "credentials.token_url" if error.key == "url" else error.key
         raise EndpointError(endpoint.name, key, error.cause) from None
-    return TokenSource(endpoint, target, where, connector, loop)
+    return TokenSource(
+        *(endpoint, target, where, connector, loop),
+        now=now or loop.time,
+        call_later=call_later or loop.call_later,
+        random=random,
+    )
 
 
 class TokenSource:
@@ -113,7 +121,7 @@ class TokenSource:
 
     `target` is the endpoint's, which learns what to keep out of logs; `where` and `connector` lead to the
     server that gives tokens. `value` is what stands in `Authorization`, None while there is no token;
-    `on_token` is called when a new one has come. `now` and `call_later` are the loop's unless given.
+    `on_token` is called when a new one has come.
     """
 
     def __init__(
@@ -124,9 +132,9 @@ class TokenSource:
         connector: Connector,
         loop: asyncio.AbstractEventLoop,
         *,
-        now: Callable[[], float] | None = None,
-        call_later: Callable[..., asyncio.TimerHandle] | None = None,
-        random: Callable[[], float] = _random.random,
+        now: Callable[[], float],
+        call_later: Callable[..., asyncio.TimerHandle],
+        random: Callable[[], float],
     ) -> None:
         credentials = endpoint.credentials
         if credentials is None or not credentials.client_id:
@@ -141,8 +149,8 @@ class TokenSource:
         self._where = where
         self._connector = connector
         self._loop = loop
-        self._now = now if now is not None else loop.time
-        self._call_later = call_later if call_later is not None else loop.call_later
+        self._now = now
+        self._call_later = call_later
         self._random = random
         form = {"grant_type": "client_credentials"}
         if credentials.scope:
