@@ -232,7 +232,7 @@ class Connector:
             if found is None:
                 allowed.append(address)
             elif not refusal:
-                refusal = found if address.host == host else f"{host} is {found}"
+                refusal = found if address.host == host else f"{host}: {found}"
         if not allowed:
             raise ConnectError("egress", refusal)
         return allowed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 
@@ -26,10 +27,13 @@ def explain(error: Exception, *, tls: bool) -> tuple[ErrorKind, str]:
 
 
 def cause(error: Exception) -> str:
+    """An exception's cause in one printable line."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return (error.reason or str(error)).lower().replace("_", " ")
     if isinstance(error, OSError) and error.strerror:
+        if error.errno and error.strerror.startswith("Connect call failed"):  # asyncio's own words
+            return os.strerror(error.errno)
         return plain_text(error.strerror.encode())
     return plain_text(str(error).encode("utf-8", "replace")) or type(error).__name__
