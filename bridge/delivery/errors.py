@@ -7,6 +7,7 @@ class EndpointError(Exception):
     """An endpoint cannot work as configured. `key` is the setting below `webhook`; the text is one line."""
 
     def __init__(self, endpoint: str, key: str, cause: str) -> None:
-        super().__init__(f"webhook {endpoint}: {key}: {cause}")
+        text = f"webhook {endpoint}: {key}: {cause}"
+        super().__init__("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text))
         self.key = key
         self.cause = cause
