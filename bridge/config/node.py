@@ -104,5 +104,5 @@ def found(node: Node) -> str:
             if isinstance(value, str | bool | int | float)
             else str(value)
         )
-    text = re.sub(r"//[^/\s]*@", "//******@", "".join(c if c.isprintable() else " " for c in text))
+    text = re.sub(r"//\S*@", "//******@", "".join(c if c.isprintable() else " " for c in text))
     return text if len(text) <= 80 else text[:77] + "…" + ('"' if text.startswith('"') else "")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from pyhocon import period_parser
 
 from bridge.config import hocon
 from bridge.config.load import load
@@ -183,3 +184,21 @@ def test_a_bad_value_by_substitution_is_at_its_key(read: Read) -> None:
     assert read.lines(WEBHOOK + "mqtt.max_sessions = ${N}", {"N": "many"}) == [
         '2: error: mqtt.max_sessions: found "many", expected a whole number of at least 1'
     ]
+
+
+def test_times_are_the_same_with_dateutil_installed(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyhocon makes other values of times, and of more words, where it finds dateutil."""
+
+    class RelativeDelta:
+        def __init__(self, **units: int) -> None:
+            self.units = units
+
+    monkeypatch.setattr(period_parser, "period_impl", RelativeDelta)
+    monkeypatch.setitem(period_parser.period_type_map, "years", ["y", "year", "years"])
+    report = read('mqtt { connect_timeout = 10s }\nwebhook { url = "http://h", headers { a = 12h, b = 2y } }')
+    assert report.errors == []
+    assert report.settings is not None
+    assert report.settings.mqtt.connect_timeout == 10
+    assert report.settings.webhooks[0].headers == (("a", "12h"), ("b", "2y"))
+    assert period_parser.period_impl is RelativeDelta  # others in the process keep theirs
+    assert "years" in period_parser.period_type_map

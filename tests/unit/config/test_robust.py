@@ -73,6 +73,30 @@ def test_damaged_files(path: Path, seed: int) -> None:
     report_on(text)
 
 
+POLICY = """webhook { url = "http://h", events = [ { event = on_client_connack } ]
+  success = [2xx, "300-304"], ordering = client, max_in_flight = 3, disable_after = 5d
+  retry { schedule = [0s, 5s, 1m], jitter = 0.1, exponential { base = 1s, factor = 2 } }
+  rate_limit { per_second = 5, burst = 2 }, batch { max_events = 5, format = array }
+  signature = [standard, { scheme = hmac, header = X-A, prefix = "sha256=", template = "{id}.{body}" }]
+  secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", { env = NAME }, { file = "/none" }]
+  credentials { kind = oauth2, token_url = "http://t", client_id = c, client_secret = { env = NAME } }
+  proxy = "http://u:p@h:3128", attempts { successes = 5, max_age = 1d }
+}
+egress { allow = [10.0.0.0/8, "fd00::/8"], deny = [] }
+sqlite.retention { max_age = 1d, max_bytes = 1GB }
+"""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_policy(seed: int) -> None:
+    rng = random.Random(seed)
+    text = POLICY
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(text))
+        text = text[:at] + rng.choice(NOISE) + text[at + rng.choice([0, 0, 1, 5, 40]) :]
+    report_on(text)
+
+
 @given(st.text(alphabet=st.sampled_from([*'ab{}[]"=:,\n#/$.\\ +'])))
 @settings(max_examples=300, deadline=None)
 def test_the_walk_ends_on_any_text(text: str) -> None:
@@ -94,6 +118,10 @@ def test_the_walk_ends_on_any_text(text: str) -> None:
         "x = ${y}\ny = ${z}\nz = ${x}",
         "a = [1]\na = ${a} {b = 1}",
         "webhook { url { a = 1 } , events { a = 1 }, headers { a { b = [ { } ] } }, ssl = 3, backlog = [] }",
+        "webhook { signature { scheme { a = 1 } }, secret = [ { } ], retry = [], success { a = 1 } }",
+        "webhook { signature = [ null, {}, [] ], secrets = [ null, {} ], credentials { token = {} } }",
+        "webhook { batch.max_events = [], retry { schedule { a = 1 }, exponential = [] }, proxy = [ [] ] }",
+        "egress { allow = { a = 1 }, deny = [ null, [ ], 3, 10s ] }\nsqlite.retention = [ ]",
         "listeners { tcp { a { b { c = 1 } } } }",
         "auth { password { a { b { c = [ 1 ] } } } }",
     ],
