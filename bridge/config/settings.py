@@ -139,7 +139,7 @@ class AttemptLog(_Block):
     """What is kept of each endpoint's attempts (`webhook.attempts`)."""
 
     successes: int = Field(default=1000, ge=0)  # the last so many; failures are all kept
-    max_age: float = Field(default=7 * 86400.0, gt=0)  # seconds
+    max_age: float = Field(default=7 * 86400.0, gt=0, le=100 * _YEAR)  # seconds
     max_rows: int = Field(default=100_000, ge=100)
 
 
@@ -234,7 +234,7 @@ class StoreSettings(_Block):
     """The `sqlite` block: where the durable store lives and how it syncs."""
 
     mounted_file_path: Path = Path("./data")  # a folder, or a file that ends in .db
-    retention_age: float = Field(default=86400.0, ge=0)  # s that settled events are kept for replay
+    retention_age: float = Field(default=86400.0, ge=0, le=100 * _YEAR)  # s that settled events are kept
     retention_bytes: int = Field(default=256 << 20, ge=0)  # the most that is kept of them
     sync_delay: float = Field(default=0.0, ge=0)  # s added to every sync; to rehearse a slow disk
 
