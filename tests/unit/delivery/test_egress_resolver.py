@@ -236,17 +236,21 @@ async def test_lookups_that_hang_hold_up_no_other_name_and_not_the_end(
     def slow(host: str, flags: int = 0) -> list[Address]:
         if not flags and host.startswith("slow"):
             release.wait(20)
+            return []
         return real(host, flags)
 
+    def threads() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "hookmq-dns"]
+
+    await until(lambda: not threads())  # those of other tests
     monkeypatch.setattr(module, "_getaddrinfo", slow)
     resolver = Resolver(asyncio.get_running_loop())
     hanging = [asyncio.ensure_future(resolver.resolve(f"slow{n}.invalid")) for n in range(6)]
     try:
         async with asyncio.timeout(5):
             assert await resolver.resolve("localhost")
-            threads = [thread for thread in threading.enumerate() if thread.name == "hookmq-dns"]
-            assert len(threads) == 6
-            assert all(thread.daemon for thread in threads)
+            await until(lambda: len(threads()) == 6)
+            assert all(thread.daemon for thread in threads())
             resolver.close()
             await asyncio.wait(hanging)
             assert all(task.cancelled() for task in hanging)
