@@ -45,7 +45,7 @@ class Bounds:
         self._name = endpoint.name
         self._max_bytes = endpoint.backlog.max_bytes
         self._max_age = endpoint.backlog.max_age
-        self._refuse = endpoint.backlog.on_full == "refuse"
+        self._refuses = self._refuse = endpoint.backlog.on_full == "refuse"
         self._backlog = backlog
         self._loop = loop
         self._clock = clock
@@ -54,6 +54,14 @@ class Bounds:
         self._offset = clock() - loop.time()
         self._unlogged = Amount(0, 0)
         self._next_log = 0.0
+
+    def refusing(self, *, on: bool) -> None:
+        """Whether publishes may be refused: an endpoint that is switched off expires its events instead."""
+        self._refuse = self._refuses and on
+        if not self._refuse:
+            self._set_full(full=False)
+            if self.overfull:
+                self._set_overfull(overfull=False)
 
     def check_bytes(self) -> bool:
         """Hold the backlog to its bound in bytes."""

@@ -36,6 +36,8 @@ MAX_RESPONSE = 1 << 20
 """Bytes of one response that are read at most."""
 RAW_BYTES = 4096
 """Bytes of a response that are kept as they came, for the attempt log."""
+RETRY_AFTER_BYTES = 64
+"""Bytes of a Retry-After that are looked at: a date has 29."""
 SMALL_REQUEST = 16 << 10
 """A request up to this length is in the kernel's hands before a response to it can arrive."""
 
@@ -60,6 +62,7 @@ class Connection(asyncio.Protocol):
         "_progress",
         "_received",
         "_request",
+        "_retry_after",
         "_served",
         "_status",
         "_task",
@@ -209,8 +212,8 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        # Most servers answer with the same bytes for a second or longer. A whole keep-alive 2xx response that
-        # came alone is remembered, and the same bytes again mean the same without parsing them.
+        # Most servers answer with the same bytes for a second or longer. A whole keep-alive response that came
+        # alone and means success is remembered, and the same bytes again mean the same without parsing them.
         if self._fresh and data == self._pool.memo:
             self._fresh = False
             self.busy = False
@@ -245,6 +248,7 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self._status = 0
         self._text = bytearray()
+        self._retry_after = ""
         self._head_bytes = 0
         self._head_done = False
         self._framed = False
@@ -282,7 +286,7 @@ class Connection(asyncio.Protocol):
             transport = self._transport
             keep = self._keep and not self._extra
             if whole:
-                if keep and 200 <= self._status < 300:
+                if keep and self._status in self._pool.success:
                     self._pool.memo = data
             elif keep and transport is not None and transport.get_write_buffer_size():
                 keep = False  # the rest of the request must not go out as if it were the next one
@@ -309,6 +313,8 @@ class Connection(asyncio.Protocol):
                 self._framed = True
         elif length == 17 and name.lower() == b"transfer-encoding":
             self._framed = value.lower().rstrip().endswith(b"chunked")
+        elif length == 11 and name.lower() == b"retry-after":
+            self._retry_after = value[:RETRY_AFTER_BYTES].decode("ascii", "replace").strip()
 
     def on_headers_complete(self) -> None:
         if self._complete or self._parser is None:
@@ -317,9 +323,10 @@ class Connection(asyncio.Protocol):
         self._head_done = not 100 <= status < 200
         if not self._head_done:
             self._framed = False
+            self._retry_after = ""
 
     def on_body(self, data: bytes) -> None:
-        if not 200 <= self._status < 300 and len(self._text) < KEPT_BODY and not self._complete:
+        if self._status not in self._pool.success and len(self._text) < KEPT_BODY and not self._complete:
             self._text += data[: KEPT_BODY - len(self._text)]
 
     def on_message_complete(self) -> None:
@@ -336,7 +343,7 @@ class Connection(asyncio.Protocol):
         if not keep:
             self.abort() if self._transport_is_writing() else self.close()
         status = self._status
-        if 200 <= status < 300:
+        if status in self._pool.success:
             self._pool.on_success(self)
         else:
             connector = self._pool.connector
@@ -346,7 +353,7 @@ class Connection(asyncio.Protocol):
                 text = f"proxy {proxy.label}: {refused(status)}"
                 self._pool.on_failure(self, Outcome(status=status, error="proxy", text=text))
             else:
-                self._pool.on_failure(self, Outcome(status=status, text=text))
+                self._pool.on_failure(self, Outcome(status=status, text=text, retry_after=self._retry_after))
 
     def _transport_is_writing(self) -> bool:
         return self._transport is not None and self._transport.get_write_buffer_size() > 0

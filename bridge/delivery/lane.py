@@ -2,9 +2,11 @@
 
 * Fresh events go out in ascending sequence. A success costs no row: the cursor says what is settled.
 * A failed event leaves the cursor for a retry row; after its last attempt it becomes a dead letter. At most
-  `MAX_RETRYING` rows: then no fresh event is taken, and the rest waits in the log.
-* Lifecycle events of one client keep their order (`bridge.delivery.ordering`); messages wait for nobody.
-* While fresh events and due retries both wait they take turns.
+  `MAX_RETRYING` rows, which pin at most `backlog.max_bytes`: then no fresh event is taken, and the rest waits
+  in the log.
+* What must keep its order waits for its turn (`bridge.delivery.ordering`).
+* While fresh events and what has waited longer (retries, parked events) both wait they take turns.
+* Whether a request may go out now is the gate's to say (`bridge.delivery.gate`), while it is `strict`.
 """
 
 from __future__ import annotations
@@ -18,20 +20,24 @@ from collections.abc import Callable, Iterable, Sequence
 from bridge.config.settings import Endpoint
 from bridge.delivery.attempts import AttemptSink
 from bridge.delivery.backlog import Backlog
+from bridge.delivery.batching import Batcher
 from bridge.delivery.bounds import Bounds
 from bridge.delivery.connect import Network
 from bridge.delivery.egress import Trust
+from bridge.delivery.health import Health, OnChange
 from bridge.delivery.http import Connection
 from bridge.delivery.oauth2 import make_token_source
 from bridge.delivery.pool import Pool
 from bridge.delivery.report import FailureLog
+from bridge.delivery.restoring import restore
 from bridge.delivery.retries import MESSAGES, Outbox, Retries, Row
-from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide
+from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide, make_policy
 from bridge.delivery.signing import SigningError
 from bridge.delivery.target import Target
 from bridge.events.event import Event
 from bridge.events.formats import BodyCounts, make_formatter
 from bridge.journal.batch import INDEX_BITS, Cursor
+from bridge.journal.codec import event_size
 from bridge.journal.store import LaneState, StoreError
 
 log = logging.getLogger(__name__)
@@ -41,6 +47,11 @@ MAX_RETRYING = 10_000
 TICK_S = 1.0
 ERROR_TEXT = 200
 """Characters of an error that a row keeps."""
+MANY_HOLES = 1000
+"""So many events parked in memory make a cursor long: then it is stored at most once in `LAZY_CURSOR_S`."""
+LAZY_CURSOR_S = 0.1
+UNSIGNED_PAUSE_S = 1.0
+"""After a request that could not be signed: seconds until the next is begun."""
 
 
 class Lane:
@@ -48,8 +59,8 @@ class Lane:
 
     `on_dirty` is called when the cursor has something new to commit; the journal then asks `cursor()` at its
     next commit. `on_full(full)` is called when an endpoint with `on_full = refuse` passes its bound, and
-    again when there is room. `network` is what all endpoints share: egress guard and resolver; `trust` says
-    whose endpoint it is.
+    again when there is room; `on_health` is an `OnChange`. `network` is what all endpoints share: egress
+    guard and resolver; `trust` says whose endpoint it is.
     """
 
     def __init__(
@@ -72,16 +83,21 @@ class Lane:
         self.failed = 0  # attempts
         self.dead = state.dead  # dead letters
         self.attempts: AttemptSink | None = None  # told of every attempt
+        self.policy = make_policy(endpoint)
         self.body_counts = BodyCounts()
         self.target = Target(endpoint, outbox.store.id)
         for warning in self.target.warnings:
             log.warning("%s", warning)
         network = network if network is not None else Network(loop)
         connector = network.connector(self.target, name=endpoint.name, proxy=endpoint.proxy, trust=trust)
+        size = endpoint.pool_size
+        if endpoint.max_in_flight is not None and endpoint.batch is None:
+            size = min(size, endpoint.max_in_flight)
         self.pool = Pool(
-            *(self.target, endpoint.pool_size, endpoint.cancel_timeout / 1000, loop),
+            *(self.target, size, endpoint.cancel_timeout / 1000, loop),
             clock=clock,
             connector=connector,
+            success=self.policy.success,
         )
         self.pool.on_success = self._succeeded
         self.pool.on_failure = self._failed
@@ -98,17 +114,33 @@ class Lane:
         self.bounds = Bounds(endpoint, self._backlog, loop, clock)
         self._failures = FailureLog(self.target.label, loop)
         self._retries = Retries(
-            *(self.id, endpoint.name, outbox, loop, clock, self._failures, self.pump, self._touch)
+            *(self.id, endpoint, outbox, loop, clock, self._failures, self.pump, self._touch)
         )
+        self._health = Health(self.id, endpoint, outbox, loop, clock, random, size)
+        self._gate = self._health.gate
+        self.bounds.refusing(on=not self._health.off)
+        self._keyed = endpoint.ordering != "none"  # messages have an order too
+        self._key_of = self._retries.key_of
+        self._max_pinned = endpoint.backlog.max_bytes
+        self._batcher: Batcher | None = None
+        if endpoint.batch is not None:
+            self._batcher = Batcher(
+                *(endpoint, self._retries, self._backlog, self._format, self._refill, self._no_item),
+                *(self.pump, loop),
+            )
+        # An age is told by the lesser of two clocks: one that leaps forward makes nothing old at once.
+        self._run_ms = int((clock() - loop.time()) * 1000)
         self._retries.held.update(state.holes)  # until `start` takes them up
         self._ready = self._retries.ready
         self._due = self._retries.due
-        self._rows = self._retries.rows
-        self._retries_turn = False
+        self._late_turn = False
+        self._early_due = 0.0  # of the row that is out as a probe
         self._pump_booked = False
         self._stopping = True  # until start
         self._drained: asyncio.Future[None] | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
+        self._wake_timer: asyncio.TimerHandle | None = None
+        self._touch_timer: asyncio.TimerHandle | None = None
 
     # -- what is known about it ------------------------------------------------------------------------
 
@@ -118,8 +150,22 @@ class Lane:
 
     @property
     def state(self) -> str:
-        """In one word what is to be known of it first."""
-        return "full" if self.full else "on"
+        """In one word what is to be known of it first: off, failing, full, slow or on."""
+        state = self._health.state
+        return "full" if self.full and state in ("on", "slow") else state
+
+    @property
+    def health(self) -> Health:
+        """Whether it is off, failing, for how long, and why."""
+        return self._health
+
+    @property
+    def on_health(self) -> OnChange | None:
+        return self._health.on_change
+
+    @on_health.setter
+    def on_health(self, call: OnChange | None) -> None:
+        self._health.on_change = call
 
     @property
     def backlog_events(self) -> int:
@@ -137,7 +183,20 @@ class Lane:
     @property
     def retrying(self) -> int:
         """Rows: events that wait for a retry, are being retried, or are parked behind one."""
-        return len(self._rows)
+        return self._retries.count
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Bytes of the events that have a row."""
+        return self._retries.bytes
+
+    @property
+    def shown_failed(self) -> int:
+        """Events that show as failed though they are tried again (`retry.schedule = mes`)."""
+        if self.policy.failed_from is None:
+            return 0
+        rows = self._retries.rows.values()
+        return sum(len(row.seqs) for row in rows if self.policy.shows_failed(row.attempt))
 
     @property
     def behind(self) -> bool:
@@ -180,7 +239,7 @@ class Lane:
         """The lane's progress, for the commit that takes it together with all changes told so far."""
         self.dirty = False
         self._retries.unstored.clear()
-        return Cursor(self.id, self._backlog.position, sorted(self._unsettled()))
+        return Cursor(self.id, self._backlog.position, sorted(set(self._unsettled())))
 
     def low_batch(self) -> int | None:
         """The lowest batch that this lane still needs in the log; None if it needs none."""
@@ -214,7 +273,14 @@ class Lane:
 
         Raises StoreError.
         """
-        self._retries.restore(self._state)
+        health = self._health
+        restore(
+            *(self._retries, self._state),
+            recovered_at=health.recovered_at,
+            reordered=health.reordered(),
+        )
+        if health.off:
+            log.warning("webhook %s: switched off, nothing is sent: %s", self.name, health.off)
         self._stopping = False
         self._tick_timer = self._loop.call_later(TICK_S, self._tick)
         if self._tokens is not None:
@@ -222,8 +288,17 @@ class Lane:
         self.pump()
 
     def pump(self) -> None:
-        """Send as much as the free connections allow."""
-        if self._stopping or not (self._ready or self._due or self._backlog.fresh or self._backlog.behind):
+        """Send as much as the free connections and the gate allow."""
+        if self._stopping:
+            return
+        if self._batcher is not None:
+            self._batcher.gather(self._slots(), blocked=self._blocked())
+        if self._gate.strict:
+            self._pump_strictly()
+            return
+        if self._batcher is None and not (
+            self._ready or self._due or self._backlog.fresh or self._backlog.behind
+        ):
             return
         pool = self.pool
         while True:
@@ -234,6 +309,49 @@ class Lane:
                 pool.release(connection)
                 return
 
+    def _pump_strictly(self) -> None:
+        """`pump` while the gate holds something back."""
+        gate, pool = self._gate, self.pool
+        while True:
+            wait = gate.wait(self._loop.time(), pool.in_flight)
+            if wait is None:
+                return
+            if wait > 0:
+                self._wake_in(wait)
+                return
+            connection = pool.free()
+            if connection is None:
+                return
+            early = False
+            if not self._feed(connection):
+                early = gate.breaker.open and self._feed_early(connection)
+                if not early:
+                    pool.release(connection)
+                    return
+            gate.sent(connection.seq, early=early)
+
+    def _slots(self) -> int:
+        """How many requests may begin now."""
+        in_flight = self.pool.in_flight
+        if not self._gate.strict:
+            return self.pool.size - in_flight
+        if self._gate.wait(self._loop.time(), in_flight) != 0:
+            return 0
+        return 1 if self._gate.breaker.open else self._gate.pace.limit - in_flight
+
+    def _wake_in(self, seconds: float) -> None:
+        """Pump then."""
+        at = self._loop.time() + seconds
+        if self._wake_timer is not None:
+            if self._wake_timer.when() <= at:
+                return
+            self._wake_timer.cancel()
+        self._wake_timer = self._loop.call_at(at, self._woken)
+
+    def _woken(self) -> None:
+        self._wake_timer = None
+        self.pump()
+
     async def stop(self, deadline: float) -> None:
         """Send nothing new, wait until `deadline` (loop time) for requests in flight, close the connections.
 
@@ -243,9 +361,12 @@ class Lane:
         if self._tokens is not None:
             self._tokens.close()
         self._retries.stop()
-        if self._tick_timer is not None:
-            self._tick_timer.cancel()
-            self._tick_timer = None
+        if self._batcher is not None:
+            self._batcher.stop()
+        for timer in (self._tick_timer, self._wake_timer, self._touch_timer):
+            if timer is not None:
+                timer.cancel()
+        self._tick_timer = self._wake_timer = self._touch_timer = None
         if self.pool.in_flight:
             self._drained = self._loop.create_future()
             try:
@@ -260,6 +381,7 @@ class Lane:
         # what was cut off keeps its place as a hole, for the cursor of the last commit
         self._retries.held.update(self._unsettled())
         self._ready.clear()
+        self._retries.frozen.clear()
         self.pool.close()
         self._failures.flush()
         self._touch()
@@ -270,54 +392,123 @@ class Lane:
         """Send the next request on a free connection; False if there is none, or no token to send it with."""
         if self._tokens is not None and not self._tokens.ready():
             return False
+        if self._batcher is not None:
+            return self._feed_group(connection, self._batcher)
         backlog = self._backlog
         fresh = backlog.fresh
+        retries = self._retries
+        blocked = False
         while True:
             row: Row | None = None
-            blocked = len(self._rows) >= MAX_RETRYING
-            if self._ready:
-                seq, event, row = self._ready.popleft()
-            elif self._due and (self._retries_turn or blocked or not fresh):
-                self._retries_turn = False
-                row, event = self._due.popleft()
-                seq = row.seq
-                if row.key:
-                    self._retries.order.in_flight(row.key)
-                if not self._due:
-                    self._retries.take_due()
+            blocked = blocked or retries.count >= MAX_RETRYING or retries.bytes >= self._max_pinned
+            if (self._ready or self._due) and (self._late_turn or blocked or not fresh):
+                self._late_turn = False
+                if self._ready:
+                    seq, event, row = self._ready.popleft()
+                else:
+                    row, events = retries.take()
+                    seq, event = row.seq, events[0]
             elif blocked or not (fresh or (backlog.behind and self._refill())):
                 return False
             else:
-                seq, event, size = fresh.popleft()
+                item = fresh.popleft()
+                seq, event, size = item
+                self._late_turn = True
+                if self._keyed or event.type not in MESSAGES:
+                    key = self._key_of(event)
+                    if key and not retries.order.admit(key):
+                        if retries.may_park(key, size):
+                            backlog.memory_bytes -= size
+                            retries.park(seq, event, key)
+                        else:  # the lane stops here; what has begun goes on
+                            fresh.appendleft(item)
+                            blocked = True
+                        continue
                 backlog.memory_bytes -= size
-                self._retries_turn = True
-                if (
-                    event.type not in MESSAGES
-                    and event.clientid
-                    and not self._retries.order.admit(event.clientid)
-                ):
-                    self._retries.park(seq, event)
-                    continue
             try:
                 body = self._format(event)
             except Exception as error:
-                self._unsendable(seq, event, row, error)
+                self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
                 continue
             connection.event = event
             connection.row = row
             try:
                 connection.send(seq, 1 if row is None else row.attempt + 1, body)
             except SigningError as error:
-                self._unsendable(seq, event, row, error)
-                continue
+                self._unsigned(seq, event, row, error)
+                return False
             return True
 
-    def _unsendable(self, seq: int, event: Event, row: Row | None, error: Exception) -> None:
+    def _feed_group(self, connection: Connection, batcher: Batcher) -> bool:
+        """`_feed` where a request carries several events."""
+        while True:
+            body = None
+            if batcher.sendable and (self._late_turn or not self._due):
+                row, events, body = batcher.sendable.popleft()
+                self._late_turn = False
+            elif self._due and batcher.allows(len(self._due[0][0].seqs)):
+                row, events = self._retries.take()
+                self._late_turn = True
+            else:
+                return False
+            if self._send_row(connection, row, events, body):
+                return True
+            if self._gate.strict:
+                return False
+
+    def _send_row(
+        self, connection: Connection, row: Row, events: list[Event], body: bytes | None = None
+    ) -> bool:
+        """Send what a row stands for; False if no request could be made of it."""
+        batcher = self._batcher
+        try:
+            if body is None:
+                body = batcher.body(row, events) if batcher is not None else self._format(events[0])
+        except Exception as error:
+            self._unsendable(row.seq, events[0], row, Outcome(error="body", text=str(error)))
+            return False
+        connection.event = events[0]
+        connection.row = row
+        try:
+            connection.send(row.seq, row.attempt + 1, body)
+        except SigningError as error:
+            self._unsigned(row.seq, events[0], row, error)
+            return False
+        if batcher is not None:
+            batcher.out[row.seq] = events
+        return True
+
+    def _feed_early(self, connection: Connection) -> bool:
+        """Probe with an event that is not due, when nothing else is there to probe with.
+
+        If it fails it waits on as if nothing had been: it is no attempt of its schedule.
+        """
+        if self._tokens is not None and not self._tokens.ready():
+            return False
+        found = self._retries.take_early()
+        if found is None:
+            return False
+        row, events, self._early_due = found
+        return self._send_row(connection, row, events)
+
+    def _unsendable(self, seq: int, event: Event, row: Row | None, outcome: Outcome) -> None:
         """No request could be made of an event: a fault of our own."""
-        outcome = Outcome(error="body", text=str(error))
         if self.attempts is not None:
             self.attempts.unsent(seq, 1 if row is None else row.attempt + 1, event, outcome)
         self._settle_failure(seq, event, row, outcome)
+
+    def _unsigned(self, seq: int, event: Event, row: Row | None, error: Exception) -> None:
+        """A request could not be signed. The next one could not either: wait a moment."""
+        self._health.hold(UNSIGNED_PAUSE_S)
+        self._wake_in(UNSIGNED_PAUSE_S)
+        self._unsendable(seq, event, row, Outcome(error="sign", text=str(error)))
+
+    def _no_item(self, seq: int, event: Event, row: Row | None, key: str, error: Exception) -> None:
+        """No part of a group could be made of an event, which blocks `key` if that is not empty."""
+        if row is None:
+            row = self._retries.new_row(seq, key, event_size(event))
+        row.keys = (key,)
+        self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
 
     def _authorized(self) -> None:
         """A new token has come."""
@@ -346,10 +537,25 @@ class Lane:
             self.pool.release(connection)
             if self._drained is not None and not self._drained.done() and not self.pool.in_flight:
                 self._drained.set_result(None)
-        elif not connection.open:
+        else:
+            if connection.open:
+                self.pool.release(connection)
             self.pump()
-        elif not self._feed(connection):
-            self.pool.release(connection)
+
+    def _blocked(self) -> bool:
+        """Whether there are too many rows to begin with fresh events."""
+        return self._retries.count >= MAX_RETRYING or self._retries.bytes >= self._max_pinned
+
+    def _progress(self) -> None:
+        """Something was settled without a row."""
+        if len(self._retries.held) <= MANY_HOLES:
+            self._touch()
+        elif self._touch_timer is None:
+            self._touch_timer = self._loop.call_later(LAZY_CURSOR_S, self._touch_late)
+
+    def _touch_late(self) -> None:
+        self._touch_timer = None
+        self._touch()
 
     def _touch(self) -> None:
         if not self.dirty:
@@ -364,66 +570,128 @@ class Lane:
         row: Row | None = connection.row
         if self.attempts is not None:
             self.attempts.succeeded(connection)
+        if self._gate.strict:
+            if self._health.succeeded():
+                self._retries.all_due()
+            self._delivered(event, row)
+            self._go_on(connection)
+            return
         self._delivered(event, row)
-        if not self._stopping and connection.open:
+        if connection.open and not self._stopping and self._batcher is None:
             if not self._feed(connection):
                 self.pool.release(connection)
         else:
             self._go_on(connection)
 
     def _delivered(self, event: Event, row: Row | None) -> None:
-        self.delivered += 1
-        if row is not None:
-            self._retries.settle(row)
-        elif not self.dirty:
-            self._touch()
-        if event.type not in MESSAGES and event.clientid:
-            self._retries.release(event.clientid)
+        if row is None:
+            self.delivered += 1
+            if not self.dirty:
+                self._progress()
+            if self._keyed or event.type not in MESSAGES:
+                key = self._key_of(event)
+                if key:
+                    self._retries.release(key)
+            return
+        self.delivered += len(row.seqs)
+        self._retries.settle(row)
+        for key in row.blocked():
+            self._retries.release(key)
+        if self._batcher is not None:
+            self._batcher.out.pop(row.seq, None)
 
     def _failed(self, connection: Connection, outcome: Outcome) -> None:
         if outcome.status == 401 and self._tokens is not None:
             latest = connection.request.startswith(self.pool.head)
             if self._tokens.refused(latest=latest):  # the same attempt, with the next token
-                self._ready.appendleft((connection.seq, connection.event, connection.row))
+                self._send_again(connection)
                 self._go_on(connection)
                 return
         if self.attempts is not None:
             self.attempts.failed(connection, outcome)
-        self._settle_failure(connection.seq, connection.event, connection.row, outcome)
+        was_off = bool(self._health.off)
+        row: Row | None = connection.row
+        early = self._health.failed(connection.seq, outcome, connection.began)
+        if self._batcher is not None:
+            self._batcher.out.pop(connection.seq, None)
+        if early and row is not None:
+            self.failed += 1
+            self._failures.note(outcome)
+            self._retries.wait(row, self._early_due)
+        else:
+            self._settle_failure(connection.seq, connection.event, row, outcome)
+        if self._health.off and not was_off:
+            self.bounds.refusing(on=False)
         self._go_on(connection)
+
+    def _send_again(self, connection: Connection) -> None:
+        """What a connection had in flight goes out again, as if it had not."""
+        row: Row | None = connection.row
+        if self._gate.breaker.probe == connection.seq:
+            self._gate.breaker.unused()
+        if self._batcher is not None and row is not None:
+            self._due.appendleft((row, self._batcher.out.pop(row.seq)))
+        else:
+            self._ready.appendleft((connection.seq, connection.event, row))
 
     def _settle_failure(self, seq: int, event: Event, row: Row | None, outcome: Outcome) -> None:
         self.failed += 1
         now = int(self._clock() * 1000)
         if row is None:
-            key = "" if event.type in MESSAGES else event.clientid
-            row = self._retries.new_row(seq, key)
+            key = self._key_of(event) if self._keyed or event.type not in MESSAGES else ""
+            row = self._retries.new_row(seq, key, event_size(event))
         row.attempt += 1
         row.first = row.first or now
-        decision = decide(row.attempt, outcome, now_ms=now, first_ms=row.first, random=self._random())
+        age = min(now, int(self._loop.time() * 1000) + self._run_ms) - row.first
+        decision = decide(
+            *(self.policy, row.attempt, outcome),
+            now_ms=now,
+            first_ms=now - max(age, 0),
+            random=self._random(),
+        )
         error = str(outcome)[:ERROR_TEXT]
         if isinstance(decision, RetryAt):
             self._failures.note(outcome)
             self._retries.retry(row, now, decision.wait_ms, error)
         elif isinstance(decision, GiveUp):
-            self._failures.dead(seq, decision.reason)
-            self.dead += 1
+            for each in row.seqs:
+                self._failures.dead(each, decision.reason)
+            self.dead += len(row.seqs)
             self._retries.bury(row, now, error)
         else:  # the policy takes it for a success
             self._delivered(event, row)
 
-    # -- sending again by hand -------------------------------------------------------------------------
+    # -- by hand: switching, sending again -------------------------------------------------------------
+
+    def switch_off(self, reason: str) -> bool:
+        """Send nothing any more, also after a restart; False if it was off. What is in flight may end."""
+        if self._health.off:
+            return False
+        self._health.switch_off(reason)
+        self.bounds.refusing(on=False)
+        return True
+
+    def switch_on(self) -> bool:
+        """Send again, what waits at once; False if it was on."""
+        if not self._health.switch_on():
+            return False
+        self.bounds.refusing(on=True)
+        self._retries.all_due()
+        self.pump()
+        return True
 
     @property
     def room(self) -> int:
         """How many more rows it may have."""
-        return MAX_RETRYING - len(self._rows)
+        return 0 if self._blocked() else MAX_RETRYING - self._retries.count
 
     def under_way(self, seqs: Iterable[int]) -> set[int]:
         """Those of these events that have a row, are being sent, or wait for their turn."""
         position = self._backlog.position
-        unsettled = set(self._unsettled())
-        return {seq for seq in seqs if seq >= position or seq in self._rows or seq in unsettled}
+        known = set(self._unsettled())
+        for row in self._retries.rows.values():
+            known.update(row.seqs)
+        return {seq for seq in seqs if seq >= position or seq in known}
 
     def replay(self, items: Sequence[tuple[int, Event]]) -> list[int]:
         """Send settled or dead events again, with their ids, as if for the first time.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from bridge.delivery.connect import Connector, Network
 from bridge.delivery.http import Connection
@@ -26,9 +26,9 @@ PAUSE_MAX_S = 1.0
 class Pool:
     """Up to `size` connections to a target; `timeout` in seconds bounds an attempt, connecting included.
 
-    The owner sets `on_success(connection)` (a 2xx; then `connection.open` says whether it can be used again),
-    `on_failure(connection, outcome)`, and `on_free()` (the pause after a failed connect is over). All are
-    called from the loop, never from inside `free`, `release` or `Connection.send`.
+    The owner sets `on_success(connection)` (a status of `success`; then `connection.open` says whether it can
+    be used again), `on_failure(connection, outcome)`, and `on_free()` (the pause after a failed connect is
+    over). All are called from the loop, never from inside `free`, `release` or `Connection.send`.
     """
 
     def __init__(
@@ -40,11 +40,13 @@ class Pool:
         *,
         clock: Callable[[], float] = time.time,
         connector: Connector | None = None,
+        success: Container[int] = range(200, 300),
     ) -> None:
         self.target = target
         self.connector = connector if connector is not None else Network(loop).connector(target)
         self.head = self.connector.head(target.head)
         self.sign = target.sign  # None: requests are not signed
+        self.success = success  # statuses
         self.size = size
         self.timeout = timeout
         self.loop = loop

@@ -1,9 +1,11 @@
 """What a lane has begun and not settled, apart from the requests in flight.
 
-* A failed event has a row (`Retry`) and waits in a heap for its due time; then it is read from the store.
-* A lifecycle event whose client has an unsettled one before it is parked: in memory while that one is in
-  flight (it is a hole of the cursor then), as a row while that one waits for a retry.
-* `ready` and `due` are what the lane may send next.
+* What failed has rows (`Retry`) and waits in a heap for its due time; then it is read from the store.
+* An event whose key has an unsettled one before it is parked (`bridge.delivery.ordering`): in memory while
+  that one is in flight (it is a hole of the cursor then), as a row while that one waits for a retry. At most
+  `max_parked`, and `HELD_BYTES` in memory: then the lane stops at the next of them.
+* `ready` and `due` are what the lane may send next. Where requests carry several events, `due` holds groups
+  alone, and single events become `ready` for the next group.
 
 Due times are wall-clock in the store and monotonic in here: a clock that jumps stretches no wait in a run,
 and after a restart none beyond its step of the schedule.
@@ -15,28 +17,35 @@ import asyncio
 import heapq
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
-from bridge.delivery.ordering import Order
+from bridge.config.settings import Endpoint
+from bridge.delivery.ordering import MESSAGES, KeyOf, Order, Queue, key_function
 from bridge.delivery.report import FailureLog
-from bridge.events.event import MESSAGE_EVENTS, Event
-from bridge.journal.batch import Change, Dead, Retry, Settle
-from bridge.journal.store import LaneState, Store, StoreError
+from bridge.events.event import Event
+from bridge.journal.batch import Change, Dead, Put, Retry, Settle
+from bridge.journal.codec import event_size
+from bridge.journal.store import Store, StoreError
+
+__all__ = ["MESSAGES", "Outbox", "Retries", "Row"]
 
 log = logging.getLogger(__name__)
 
-MAX_HELD = 1000
+MAX_HELD = 10_000
 """Events parked in memory behind one that is in flight; more are parked as rows."""
+HELD_BYTES = 16 << 20
+"""Their bytes; beyond it the lane stops until one of them goes."""
 FETCH = 16
-"""Events of due retries, or of one client's parked events, that are read from the store at a time."""
+"""Events of due retries, or of one key's parked events, that are read from the store at a time."""
+FETCH_BYTES = 1 << 20
+"""Their bytes, but for the first."""
+GROUP = 1 << 62
+"""Group numbers begin here; no event has such a sequence."""
 AGAIN_S = 1.0
 """When the store could not be read: seconds until the next try."""
-
-MESSAGES = frozenset(int(kind) for kind in MESSAGE_EVENTS)
-"""The types of event that wait for nobody."""
 
 
 class Outbox(Protocol):
@@ -47,26 +56,49 @@ class Outbox(Protocol):
     def change(self, change: Change) -> None:
         """Join the next batch; it is committed soon, in one transaction with the lane's `cursor()`."""
 
+    def after(self, call: Callable[..., Any], *args: Any) -> None:
+        """Call once all that joined before is durable."""
+
 
 class Row(msgspec.Struct, gc=False):
-    """A retry row in memory, without its event. `first` is Unix ms of the first attempt, 0 before it."""
+    """What is tried again as one request, without its events: one event, or a frozen group of several.
+
+    `seq` is the event's sequence, or the group's number. `first` is Unix ms of the first attempt, 0 before
+    it. `seqs` are the events, ascending, `keys` their order keys (empty: none), one for each. `rowed` are
+    those of them that have a row in the store, `pinned` their bytes.
+    """
 
     seq: int
     attempt: int
     first: int
-    key: str
+    seqs: tuple[int, ...]
+    keys: tuple[str, ...]
+    rowed: tuple[int, ...]
+    pinned: int
+    size: int
+
+    @property
+    def group(self) -> bool:
+        """Whether it is a frozen group."""
+        return self.seq >= GROUP
+
+    def blocked(self) -> Iterable[str]:
+        """The keys that it blocks, each once."""
+        if len(self.keys) == 1:
+            return self.keys if self.keys[0] else ()
+        return [key for key in dict.fromkeys(self.keys) if key]
 
 
 class Retries:
     """The rows and parked events of one lane. `on_due` is called when something has become due.
 
-    `on_row` is called when an event leaves the cursor for a row.
+    `on_row` is called when the cursor has to be committed together with a change.
     """
 
     def __init__(
         self,
         lane: int,
-        name: str,
+        endpoint: Endpoint,
         outbox: Outbox,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
@@ -75,81 +107,42 @@ class Retries:
         on_row: Callable[[], None],
     ) -> None:
         self.order = Order()
+        self.key_of: KeyOf = key_function(endpoint.ordering)
         self.rows: dict[int, Row] = {}
-        self.due: deque[tuple[Row, Event]] = deque()
-        # what goes first: events whose blocker was settled, and those that a crash had cut off
+        self.frozen: dict[int, Row] = {}  # groups before their first outcome
+        self.count = 0  # events with a row
+        self.bytes = 0  # that those rows pin
+        self.parked = 0  # events behind a blocked key
+        self.due: deque[tuple[Row, list[Event]]] = deque()
+        # events whose blocker was settled, and those that a crash had cut off
         self.ready: deque[tuple[int, Event, Row | None]] = deque()
         self.held: set[int] = set()  # parked in memory: unsettled, without a row
-        self.unstored: list[int] = []  # got a row since the last commit
-        self._heap: list[tuple[float, int]] = []  # (due in loop time, sequence) of rows that wait for a retry
-        self._lane = lane
-        self._name = name
-        self._outbox = outbox
-        self._store = outbox.store
-        self._loop = loop
-        self._clock = clock
+        self.held_bytes = 0
+        self.unstored: set[int] = set()  # got a row since the last commit
+        self.heap: list[tuple[float, int]] = []  # (due in loop time, number) of rows that wait for a retry
+        self.lane = lane
+        self.name = endpoint.name
+        self.outbox = outbox
+        self.store = outbox.store
+        self.loop = loop
+        self.clock = clock
+        self.groups = endpoint.batch is not None
+        self._space = group_space(lane)
+        # with one key for all, nothing behind it could go on: it waits in the log instead
+        self._max_parked = 0 if endpoint.ordering == "endpoint" else endpoint.max_parked
         self._failures = failures
         self._on_due = on_due
         self._on_row = on_row
         self._timer: asyncio.TimerHandle | None = None
+        self._turn = 0
         self._stopped = False
 
     def holes(self) -> list[int]:
         """The sequences in here that are unsettled and have no row."""
-        return [*self.held, *(seq for seq, _, row in self.ready if row is None)]
-
-    def restore(self, state: LaneState) -> None:
-        """Take up what the store knows: what was in flight, and the rows. Raises StoreError."""
-        self.held.clear()
-        rows = {row.seq: row for row in self._store.retries(self._lane)}
-        holes = [seq for seq in state.holes if seq not in rows]
-        events = self._store.fetch(holes)
-        now, wall = self._loop.time(), self._clock() * 1000
-        for seq in sorted([*rows, *events]):  # ascending: the first unsettled event of a key blocks it
-            stored = rows.get(seq)
-            if stored is None:
-                event = events[seq]
-                if event.type in MESSAGES or not event.clientid or self.order.admit(event.clientid):
-                    self.ready.append((seq, event, None))
-                else:
-                    self.order.queue(event.clientid).items.append((seq, event))
-                    self.held.add(seq)
-                continue
-            row = self.rows[seq] = Row(seq, stored.attempt, stored.first if stored.attempt else 0, stored.key)
-            if row.key and not self.order.admit(row.key):
-                self.order.queue(row.key).items.append((seq, None))
-                continue
-            if row.key:
-                self.order.queue(row.key).waiting = True
-            wait = min(max(stored.due - wall, 0), stored.wait)
-            heapq.heappush(self._heap, (now + wait / 1000, seq))
-        self.take_due()
-
-    def new_row(self, seq: int, key: str) -> Row:
-        """An event leaves the cursor; the change that stores its row follows."""
-        row = self.rows[seq] = Row(seq, 0, 0, key)
-        self.unstored.append(seq)
-        self._on_row()
-        return row
-
-    def again(self, seq: int, event: Event) -> None:
-        """A settled event, or a dead letter, is to be sent again: it gets a row that is due now."""
-        key = "" if event.type in MESSAGES else event.clientid
-        self._park_row(seq, key, int(self._clock() * 1000))
-        if key:
-            admitted = self.order.admit(key)
-            queue = self.order.queue(key)
-            if not admitted:
-                queue.items.append((seq, None))
-                return
-            queue.waiting = True
-        heapq.heappush(self._heap, (self._loop.time(), seq))
-        self._arm()
-
-    def settle(self, row: Row) -> None:
-        """A row's event was delivered."""
-        del self.rows[row.seq]
-        self._outbox.change(Settle(self._lane, row.seq))
+        holes = [*self.held, *(seq for seq, _, row in self.ready if row is None)]
+        for row in self.frozen.values():
+            holes += [seq for seq in row.seqs if seq not in row.rowed] if row.rowed else row.seqs
+        return holes
 
     def stop(self) -> None:
         """No timer from now on."""
@@ -158,82 +151,204 @@ class Retries:
             self._timer.cancel()
             self._timer = None
 
+    # -- rows ------------------------------------------------------------------------------------------
+
+    def new_row(self, seq: int, key: str, size: int) -> Row:
+        """An event leaves the cursor; the change that stores its row follows."""
+        row = self.rows[seq] = Row(seq, 0, 0, (seq,), (key,), (seq,), size, size)
+        self.count += 1
+        self.bytes += size
+        self.unstored.add(seq)
+        self._on_row()
+        return row
+
+    def freeze(self, row: Row, taken: Iterable[Row]) -> None:
+        """A group before its first attempt; `taken` are the rows of its events that had one."""
+        self.frozen[row.seq] = row
+        for each in taken:
+            self.rows.pop(each.seq, None)
+        self.outbox.change(Put(self._space, f"{row.seq:016x}", encode_seqs(row.seqs)))
+        self._on_row()
+
+    def again(self, seq: int, event: Event) -> None:
+        """A settled event, or a dead letter, is to be sent again: it gets a row that is due now."""
+        key = self.key_of(event)
+        self._park_row(seq, key, event_size(event), int(self.clock() * 1000))
+        if key:
+            admitted = self.order.admit(key)
+            queue = self.order.queue(key)
+            if not admitted:
+                queue.items.append((seq, None))
+                self.parked += 1
+                return
+            queue.waiting = True
+        heapq.heappush(self.heap, (self.loop.time(), seq))
+        self._arm()
+
+    def settle(self, row: Row) -> None:
+        """What a row or a group stands for was delivered. Its keys are the caller's to release."""
+        for seq in row.rowed:
+            self.outbox.change(Settle(self.lane, seq))
+        self._leave(row)
+
+    def _leave(self, row: Row) -> None:
+        self.rows.pop(row.seq, None)
+        self.frozen.pop(row.seq, None)
+        self.count -= len(row.rowed)
+        self.bytes -= row.pinned
+        if row.group:
+            self.outbox.change(Put(self._space, f"{row.seq:016x}", None))
+            self._on_row()
+
     def retry(self, row: Row, now: int, wait: int, error: str) -> None:
         """Try again in `wait` ms; what was parked behind it gets rows. `now` is Unix ms."""
-        change = self._outbox.change
-        change(Retry(self._lane, row.seq, row.attempt, now + wait, wait, row.first, row.key, error))
-        heapq.heappush(self._heap, (self._loop.time() + wait / 1000, row.seq))
+        if self.frozen.pop(row.seq, None) is not None:
+            self._enter(row)
+        change = self.outbox.change
+        for seq, key in zip(row.seqs, row.keys, strict=True):
+            change(Retry(self.lane, seq, row.attempt, now + wait, wait, row.first, key, error))
+        self.wait(row, self.loop.time() + wait / 1000)
+
+    def _enter(self, row: Row) -> None:
+        """A group has failed for the first time: its events leave the cursor."""
+        self.rows[row.seq] = row
+        self.unstored.update(row.seqs)
+        self.count += len(row.seqs) - len(row.rowed)
+        self.bytes += row.size - row.pinned
+        row.rowed = row.seqs
+        row.pinned = row.size
+        self._on_row()
+
+    def wait(self, row: Row, due: float) -> None:
+        """Have a row wait until `due` (loop time); what was parked behind it in memory gets rows."""
+        heapq.heappush(self.heap, (due, row.seq))
         self._arm()
-        if row.key:
-            queue = self.order.queue(row.key)
+        for key in row.blocked():
+            queue = self.order.queue(key)
             queue.waiting = True
+            if not self.held:
+                continue
+            now = int(self.clock() * 1000)
             for index, (seq, event) in enumerate(queue.items):
                 if event is not None and seq in self.held:
-                    self.held.discard(seq)
+                    self._unhold(seq, event)
                     queue.items[index] = (seq, None)
-                    self._park_row(seq, row.key, now)
+                    self._park_row(seq, key, event_size(event), now)
 
     def bury(self, row: Row, now: int, error: str) -> None:
-        """Make it a dead letter, and let those go on that were parked behind it."""
-        if row.seq in self.unstored:  # a dead letter comes from a row
-            self._outbox.change(Retry(self._lane, row.seq, row.attempt, now, 0, row.first, row.key, error))
-        self._outbox.change(Dead(self._lane, row.seq, row.attempt, now, error))
-        del self.rows[row.seq]
-        if row.key:
-            self.release(row.key)
+        """Make its events dead letters, and let those go on that were parked behind them."""
+        if self.frozen.pop(row.seq, None) is not None:
+            self._enter(row)
+        for seq, key in zip(row.seqs, row.keys, strict=True):
+            if seq in self.unstored:  # a dead letter comes from a row
+                self.outbox.change(Retry(self.lane, seq, row.attempt, now, 0, row.first, key, error))
+            self.outbox.change(Dead(self.lane, seq, row.attempt, now, error))
+        self._leave(row)
+        for key in row.blocked():
+            self.release(key)
 
-    # -- order of one client's lifecycle events --------------------------------------------------------
+    # -- order -----------------------------------------------------------------------------------------
 
-    def park(self, seq: int, event: Event) -> None:
-        """Keep a lifecycle event back until its client's earlier ones are settled."""
-        key = event.clientid
+    def may_park(self, key: str, size: int) -> bool:
+        """Whether an event of a blocked key has room."""
+        if self.parked >= self._max_parked:
+            return False
+        return self.held_bytes + size <= HELD_BYTES or not self.held or self.order.waiting(key)
+
+    def park(self, seq: int, event: Event, key: str) -> None:
+        """Keep an event back until its key's earlier ones are settled."""
         queue = self.order.queue(key)
+        self.parked += 1
         if queue.waiting or len(self.held) >= MAX_HELD:
             queue.items.append((seq, None))
-            self._park_row(seq, key, int(self._clock() * 1000))
+            self._park_row(seq, key, event_size(event), int(self.clock() * 1000))
         else:
-            queue.items.append((seq, event))
-            self.held.add(seq)
+            self.hold(queue, seq, event)
 
-    def _park_row(self, seq: int, key: str, now: int) -> None:
-        self.new_row(seq, key)
-        self._outbox.change(Retry(self._lane, seq, 0, now, 0, now, key, ""))
+    def hold(self, queue: Queue, seq: int, event: Event) -> None:
+        """Park an event in memory."""
+        queue.items.append((seq, event))
+        self.held.add(seq)
+        self.held_bytes += event_size(event)
+
+    def _unhold(self, seq: int, event: Event) -> None:
+        self.held.discard(seq)
+        self.held_bytes -= event_size(event)
+
+    def _park_row(self, seq: int, key: str, size: int, now: int) -> None:
+        self.new_row(seq, key, size)
+        self.outbox.change(Retry(self.lane, seq, 0, now, 0, now, key, ""))
 
     def release(self, key: str) -> None:
-        """A blocker is settled: the next of its client becomes ready."""
+        """A blocker is settled: the next of its key becomes ready."""
         while (queue := self.order.release(key)) is not None:
-            items = queue.items
-            if items[0][1] is None:
-                seqs = [items[i][0] for i in range(min(FETCH, len(items))) if items[i][1] is None]
-                events = self._fetch(seqs)
-                if events is None:  # ask again later
-                    seq = items.popleft()[0]
-                    queue.waiting = True
-                    heapq.heappush(self._heap, (self._loop.time() + AGAIN_S, seq))
-                    self._arm()
-                    return
-                for i in range(min(FETCH, len(items))):
-                    if items[i][1] is None:
-                        items[i] = (items[i][0], events.get(items[i][0]))
-            seq, event = items.popleft()
+            item = self._next(queue)
+            if item is None:  # the store cannot be read: ask again later
+                seq = queue.items.popleft()[0]
+                self.parked -= 1
+                queue.waiting = True
+                heapq.heappush(self.heap, (self.loop.time() + AGAIN_S, seq))
+                self._arm()
+                return
+            seq, event, row = item
             if event is not None:
-                self.held.discard(seq)
-                self.ready.append((seq, event, self.rows.get(seq)))
+                self.ready.append((seq, event, row))
                 return
             self._gone(seq)
+
+    def follow(self, key: str) -> tuple[int, Event, Row | None] | None:
+        """The next parked event of a key, to go in one request with its blocker; None if there is none."""
+        while (queue := self.order.parked(key)) is not None:
+            item = self._next(queue)
+            if item is None:
+                return None
+            seq, event, row = item
+            if event is not None:
+                return seq, event, row
+            self._gone(seq)
+        return None
+
+    def _next(self, queue: Queue) -> tuple[int, Event | None, Row | None] | None:
+        """Take a queue's first item, with its event; None, and it stays, if the store cannot be read."""
+        items = queue.items
+        if items[0][1] is None:
+            found = [items[i][0] for i in range(min(FETCH, len(items))) if items[i][1] is None]
+            seqs = self._within(found)
+            events = self.fetch(seqs)
+            if events is None:
+                return None
+            for index in range(min(FETCH, len(items))):
+                seq = items[index][0]
+                if items[index][1] is None and seq in events:
+                    items[index] = (seq, events[seq])
+        seq, event = items.popleft()
+        self.parked -= 1
+        if event is not None and seq in self.held:
+            self._unhold(seq, event)
+        return seq, event, self.rows.get(seq)
+
+    def _within(self, numbers: Sequence[int]) -> list[int]:
+        """The first of these rows, as many as may be read at a time."""
+        size = 0
+        for index, number in enumerate(numbers):
+            row = self.rows.get(number)
+            size += row.size if row is not None else 0
+            if size > FETCH_BYTES and index:
+                return list(numbers[:index])
+        return list(numbers)
 
     # -- retries that are due --------------------------------------------------------------------------
 
     def _arm(self) -> None:
         """Have the timer run at the earliest due time that lies ahead."""
-        if self._stopped or not self._heap:
+        if self._stopped or not self.heap:
             return
-        due = self._heap[0][0]
+        due = self.heap[0][0]
         if self._timer is not None:
             if self._timer.when() <= due:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._retry_due)
+        self._timer = self.loop.call_at(due, self._retry_due)
 
     def _retry_due(self) -> None:
         self._timer = None
@@ -242,40 +357,143 @@ class Retries:
         self._on_due()
 
     def take_due(self) -> None:
-        """Read the events of the next due retries. `due` is empty."""
-        heap = self._heap
-        now = self._loop.time()
+        """Read the events of the next retries that are due. `due` is empty."""
+        heap = self.heap
+        now = self.loop.time()
         while heap and heap[0][0] <= now and not self.due:
-            seqs: list[int] = []
-            while heap and heap[0][0] <= now and len(seqs) < FETCH:
-                seqs.append(heapq.heappop(heap)[1])
-            events = self._fetch(seqs)
-            if events is None:
-                for seq in seqs:
-                    heapq.heappush(heap, (now + AGAIN_S, seq))
+            if self.groups and len(self.ready) >= FETCH:
+                return  # the next group takes them, and asks for more
+            numbers: list[int] = []
+            size = 0
+            while heap and heap[0][0] <= now and len(numbers) < FETCH:
+                size += self.rows[heap[0][1]].size
+                if size > FETCH_BYTES and numbers:
+                    break
+                numbers.append(heapq.heappop(heap)[1])
+            if not self._load(numbers, now):
                 break
-            for seq in seqs:
-                event = events.get(seq)
-                if event is not None:
-                    self.due.append((self.rows[seq], event))
-                else:
-                    key = self.rows[seq].key
-                    self._gone(seq)
-                    if key:
-                        self.release(key)
         if not self.due:
             self._arm()
 
-    def _fetch(self, seqs: Sequence[int]) -> dict[int, Event] | None:
+    def _load(self, numbers: Sequence[int], now: float) -> bool:
+        """Put rows with their events into `due`; False, and they wait, if the store cannot be read."""
+        rows = [self.rows[number] for number in numbers]
+        events = self.fetch([seq for row in rows for seq in row.seqs])
+        if events is None:
+            for number in numbers:
+                heapq.heappush(self.heap, (now + AGAIN_S, number))
+            return False
+        for row in rows:
+            found = self.present(row, events)
+            if not found:
+                continue
+            if self.groups and not row.group:
+                self._sending(row)
+                self.ready.append((row.seq, found[0], row))
+            else:
+                self.due.append((row, found))
+        return True
+
+    def more(self) -> None:
+        """`ready` has room again."""
+        if not self.due and not self._stopped:
+            self.take_due()
+
+    def take(self) -> tuple[Row, list[Event]]:
+        """The next due row, to be sent now."""
+        item = self.due.popleft()
+        self._sending(item[0])
+        if not self.due:
+            self.take_due()
+        return item
+
+    def _sending(self, row: Row) -> None:
+        for key in row.blocked():
+            self.order.in_flight(key)
+
+    def take_early(self) -> tuple[Row, list[Event], float] | None:
+        """A row that is not due yet, another one each time, and when it was due; None if there is none."""
+        heap = self.heap
+        if not heap:
+            return None
+        index = self._turn % len(heap)
+        self._turn += 1
+        due, number = heap[index]
+        row = self.rows[number]
+        events = self.fetch(row.seqs)
+        if events is None:
+            return None
+        heap[index] = heap[-1]
+        heap.pop()
+        heapq.heapify(heap)
+        found = self.present(row, events)
+        if not found:
+            return None
+        self._sending(row)
+        return row, found, due
+
+    def all_due(self) -> None:
+        """Let nothing wait any longer, the oldest first."""
+        now = self.loop.time()
+        self.heap[:] = [(now, number) for number in sorted(number for _, number in self.heap)]
+        if not self.due:
+            self.take_due()
+
+    def fetch(self, seqs: Sequence[int]) -> dict[int, Event] | None:
         """The events of rows; None if the store cannot be read now."""
         try:
-            return self._store.fetch(seqs)
+            return self.store.fetch(seqs)
         except StoreError as error:
             self._failures.store(error)
             return None
 
+    def present(self, row: Row, events: dict[int, Event]) -> list[Event]:
+        """A row's events in their order; those that the store has no more leave it, the last one with it."""
+        lost = [seq for seq in row.seqs if seq not in events]
+        if not lost:
+            return [events[seq] for seq in row.seqs]
+        for seq in lost:
+            self._lost(seq)
+        if len(lost) == len(row.seqs):
+            self.settle(row)
+            for key in row.blocked():
+                self.release(key)
+            return []
+        kept = [(seq, key) for seq, key in zip(row.seqs, row.keys, strict=True) if seq in events]
+        rowed = tuple([seq for seq in row.rowed if seq in events])
+        for seq in set(row.rowed).difference(rowed):
+            self.outbox.change(Settle(self.lane, seq))
+        self.count -= len(row.rowed) - len(rowed)
+        row.seqs = tuple([seq for seq, _ in kept])
+        row.keys = tuple([key for _, key in kept])
+        row.rowed = rowed
+        return [events[seq] for seq in row.seqs]
+
     def _gone(self, seq: int) -> None:
-        """A row whose event the store has no more; nothing can be sent for it."""
-        log.error("webhook %s: the store has lost the event %x that was to be retried", self._name, seq)
-        self.rows.pop(seq, None)
-        self._outbox.change(Settle(self._lane, seq))
+        """A parked event that the store has no more."""
+        self._lost(seq)
+        row = self.rows.get(seq)
+        if row is not None:
+            self.settle(row)
+
+    def _lost(self, seq: int) -> None:
+        """Nothing can be sent for it."""
+        log.error("webhook %s: the store has lost the event %x that was to be retried", self.name, seq)
+
+
+_seqs = msgspec.msgpack.Decoder(tuple[int, ...])
+
+
+def group_space(lane: int) -> str:
+    """The space of the state rows of a lane's frozen groups: by number, the sequences."""
+    return f"groups/{lane}"
+
+
+def encode_seqs(seqs: tuple[int, ...]) -> bytes:
+    """A group's events as they are stored."""
+    return msgspec.msgpack.encode(seqs)
+
+
+def decode_seqs(data: bytes) -> tuple[int, ...]:
+    """A stored group's events; msgspec.DecodeError where it is damaged."""
+    return _seqs.decode(data)

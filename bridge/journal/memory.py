@@ -161,6 +161,11 @@ class MemoryStore:
         """See `Store.retries`."""
         return [row for (owner, _), row in sorted(self._retries.items()) if owner == lane]
 
+    def row_sizes(self, lane: int) -> dict[int, int]:
+        """See `Store.row_sizes`."""
+        seqs = [seq for owner, seq in self._retries if owner == lane]
+        return {seq: event_size(event) for seq, event in self.fetch(seqs).items()}
+
     def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
         """See `Store.dead`."""
         rows = [row for (owner, seq), row in sorted(self._dead.items()) if owner == lane and seq > after]

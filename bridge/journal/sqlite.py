@@ -367,6 +367,12 @@ class SqliteStore:
         return [Retry(*row) for row in rows]
 
     @_translated
+    def row_sizes(self, lane: int) -> dict[int, int]:
+        """See `Store.row_sizes`."""
+        query = "SELECT seq, length(event) FROM retries JOIN pinned USING (seq) WHERE lane = ?"
+        return dict(self._db.execute(query, (lane,)).fetchall())
+
+    @_translated
     def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
         """See `Store.dead`."""
         rows = self._db.execute(

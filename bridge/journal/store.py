@@ -103,6 +103,9 @@ class Store(Protocol):
     def retries(self, lane: int) -> list[Retry]:
         """The lane's retry rows in order of their sequence."""
 
+    def row_sizes(self, lane: int) -> dict[int, int]:
+        """The approximate bytes that each of the lane's retry rows pins, by sequence, without decoding."""
+
     def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
         """The lane's dead letters above the sequence `after`, in order of their sequence, at most `limit`."""
 

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import BreakerPolicy, Endpoint
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.lane import Lane
 from bridge.events.event import Event, EventType
 from bridge.journal.journal import Journal
 from bridge.journal.memory import MemoryStore
+
+NO_BREAKER = BreakerPolicy(failures=1_000_000)
 
 
 class Rig:
@@ -45,7 +47,8 @@ class Rig:
 
     def add(self, url: str, name: str = "default", **settings: Any) -> Lane:
         """A further lane."""
-        settings = {"cancel_timeout": 2000, "pool_size": 4} | settings
+        # No breaker unless a test asks for one: most are about what each event does by itself.
+        settings = {"cancel_timeout": 2000, "pool_size": 4, "breaker": NO_BREAKER} | settings
         lane = Lane(
             Endpoint(url=url, name=name, **settings),
             self.store.lane(name),
@@ -107,7 +110,10 @@ class Rig:
             lane._stopping = True
             lane.pool.close()
             lane._retries.stop()
-            if lane._tick_timer is not None:
-                lane._tick_timer.cancel()
+            if lane._batcher is not None:
+                lane._batcher.stop()
+            for timer in (lane._tick_timer, lane._wake_timer, lane._touch_timer):
+                if timer is not None:
+                    timer.cancel()
         left.next_batch += 1 << 20
         return left
