@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,10 @@ from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
 from bridge.config.settings import BacklogBound, Endpoint, Settings
+from bridge.control.protocol import ControlError, socket_path
+from bridge.control.rates import Rates
+from bridge.control.server import ControlServer
+from bridge.control.service import Service
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
 from bridge.delivery.dispatcher import Dispatcher
@@ -97,6 +102,9 @@ class App:
         self.broker = Broker(settings.mqtt, self.journal, self.loop)
         users = {user: secret.get_secret_value().encode() for user, secret in settings.auth.password}
         self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=settings.auth.allow_anonymous)])
+        self.rates = Rates(lambda: self.lanes, self.loop)
+        self.control: ControlServer | None = None
+        self._opened: list[str] = []
         self._watcher: asyncio.TimerHandle | None = None
         self._parker: asyncio.TimerHandle | None = None
 
@@ -149,11 +157,13 @@ class App:
         for lane in self.lanes:
             lane.start()
         await self.broker.serve()
+        await self._serve_commands()
         self._watch()
         self._expire_parked()
         lines = [f"HookMQ {__version__}"]
         for listener, address in opened:
-            lines.append(f"  listening  mqtt{'s' if listener.kind == 'ssl' else ''}://{address}")
+            self._opened.append(f"mqtt{'s' if listener.kind == 'ssl' else ''}://{address}")
+        lines += [f"  listening  {address}" for address in self._opened]
         for lane in self.lanes:
             lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
             lines.append(f"  events     {_events(lane.endpoint)}")
@@ -190,6 +200,33 @@ class App:
             lane.attempts = self.attempts.sink(lane.name, lane.endpoint.attempts, lane.target.scrub)
         self.attempts.start()
 
+    async def _serve_commands(self) -> None:
+        """Open the control socket; without it everything goes on, and a warning says so."""
+        self.rates.start()
+        try:
+            self.control = await ControlServer.open(
+                socket_path(self.store.path), Service(self, self.rates).answer
+            )
+        except ControlError as error:
+            log.warning("`hookmq status` and its like cannot reach this process: %s", error)
+
+    def facts(self) -> dict[str, Any]:
+        """What `hookmq status` tells of the process as a whole."""
+        broker = self.broker
+        stats = broker.stats
+        return {
+            "store": {"path": str(self.store.path)},
+            "listeners": self._opened,
+            "clients": len(broker.sessions) - len(broker.away),
+            "sessions": len(broker.sessions),
+            "messages": {
+                "received": stats.received,
+                "rejected": stats.rejected,
+                "sent": stats.sent,
+                "dropped": stats.dropped,
+            },
+        }
+
     def _restore(self) -> int:
         """Take up the broker's state; how many connections the last process left open."""
         try:
@@ -221,6 +258,9 @@ class App:
         for timer in (self._watcher, self._parker):
             if timer is not None:
                 timer.cancel()
+        self.rates.stop()
+        if self.control is not None:
+            self.control.close()
         self.broker.shut_down()
         if self.fatal is None:
             self.journal.flush()

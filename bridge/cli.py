@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge import __version__
+from bridge.commands.operate import register
 
 if TYPE_CHECKING:
     from bridge.config.report import Message, Report
@@ -214,6 +215,9 @@ def demo(
         return run(seconds)
     except DemoError as error:
         return _fail(str(error))
+
+
+register(app)
 
 
 @app.command()

@@ -32,7 +32,7 @@ class Parked:
         self.name = state.name
         self.retrying = state.retries
         self.dead = state.dead
-        self._id = state.id
+        self.id = state.id
         self._holes = list(state.holes)
         self._bound = bound
         self._clock = clock
@@ -61,4 +61,4 @@ class Parked:
             return None
         self._holes.clear()  # older than what was dropped
         log.warning("webhook %s is not served: gave up its oldest %d events", self.name, gone)
-        return Cursor(self._id, self._backlog.tail, [])
+        return Cursor(self.id, self._backlog.tail, [])

@@ -22,12 +22,14 @@ ROOMS: dict[str, set[str]] = {
     "broker": {"mqtt", "events", "journal", "config"},
     "delivery": {"events", "journal", "config"},
     "sources": {"events", "journal", "config"},
+    "control": {"mqtt", "events", "journal", "config", "delivery"},
+    "commands": {"config", "control", "terminal"},
     "admin": {"mqtt", "events", "journal", "config", "broker", "delivery", "sources"},
 }
 # Modules beside the rooms. Those of the first kind put parts together, and no room imports them.
 TOP = {
     "app": {*ROOMS, "logs"},
-    "cli": {"config", "app", "listen", "demo", "terminal", "verify"},
+    "cli": {"config", "app", "commands", "listen", "demo", "terminal", "verify"},
     "__main__": {"cli"},
     "demo": {"devices", "listen", "terminal"},
     "devices": {"mqtt"},

@@ -1,0 +1,67 @@
+"""`replay`, `send-test`, `dead replay` and `dead purge`: what changes something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bridge.commands.link import ask
+from bridge.commands.output import block, print_json, progress_bar
+from bridge.commands.times import clock, took
+
+
+def _sent(found: dict[str, Any]) -> str:
+    notes = [f"{found['taken']:,} events are sent once more"]
+    if found["under_way"]:
+        notes.append(f"{found['under_way']:,} are being sent anyway")
+    if found["gone"]:
+        notes.append(f"{found['gone']:,} are no longer there")
+    return ", ".join(notes)
+
+
+def replay(store: Path, *, json: bool, **args: Any) -> None:
+    """Events of a time once more. Raises Failed."""
+    with progress_bar("replay", quiet=json) as told:
+        found: dict[str, Any] = ask(store, "replay", told, **args).result
+    if json:
+        print_json(found)
+        return
+    print(f"{found['endpoint']}: {_sent(found)}")
+    if found["kept_since"]:
+        print(f"settled events are kept since about {clock(found['kept_since'])} (sqlite.retention_age)")
+
+
+def dead_replay(store: Path, *, json: bool, **args: Any) -> None:
+    """Dead letters once more. Raises Failed."""
+    with progress_bar("dead letters", quiet=json) as told:
+        found: dict[str, Any] = ask(store, "dead.replay", told, **args).result
+    print_json(found) if json else print(_sent(found))
+
+
+def dead_purge(store: Path, *, json: bool, **args: Any) -> None:
+    """Delete dead letters. Raises Failed."""
+    with progress_bar("purge", quiet=json) as told:
+        found: dict[str, Any] = ask(store, "dead.purge", told, **args).result
+    print_json(found) if json else print(f"{found['purged']:,} dead letters deleted")
+
+
+def send_test(store: Path, *, json: bool, endpoint: str | None, event: str) -> bool:
+    """A test request; whether the endpoint took it. Raises Failed."""
+    found: dict[str, Any] = ask(store, "send-test", endpoint=endpoint, event=event).result
+    if json:
+        print_json(found)
+        return bool(found["ok"])
+    print(f"to {found['endpoint']} at {found['address'] or 'no connection'}:")
+    print(block(found["request"]))
+    print()
+    print(block(found["body"]))
+    print()
+    if found["response"]:
+        print(f"answered after {took(found['took_ms'])}:")
+        print(block(found["response"]))
+        if found["response_body"]:
+            print()
+            print(block(found["response_body"]))
+    if not found["ok"]:
+        print(f"failed after {took(found['took_ms'])}: {block(found['error'], '')}")
+    return bool(found["ok"])

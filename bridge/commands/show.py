@@ -1,0 +1,264 @@
+"""`status`, `endpoints`, `log`, and dead letters: what is going on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bridge.commands.link import ask
+from bridge.commands.output import Column, block, print_json, print_table, progress_bar
+from bridge.commands.times import clock, clock_ms, size, span, took
+from bridge.terminal import escape
+
+
+def status(store: Path, *, json: bool) -> None:
+    """What the process does. Raises Failed."""
+    found: dict[str, Any] = ask(store, "status").result
+    if json:
+        print_json(found)
+        return
+    kept, messages = found["store"], found["messages"]
+    print(f"HookMQ {found['version']}, up {span(found['uptime_s'])}, process {found['pid']}")
+    stalled = ", REFUSES TO WRITE: publishers wait" if kept["stalled"] else ""
+    since = f", replay reaches back to {clock(kept['replay_since'])}" if kept["replay_since"] else ""
+    print(f"  store      {escape(kept['path'])}, {size(kept['bytes'])}{since}{stalled}")
+    print(f"  listeners  {', '.join(found['listeners'])}")
+    print(f"  clients    {found['clients']:,} connected, {found['sessions']:,} sessions")
+    print(
+        f"  messages   {messages['received']:,} received, {messages['rejected']:,} refused, "
+        f"{messages['sent']:,} sent to subscribers, {messages['dropped']:,} dropped"
+    )
+    if found["attempts_lost"]:
+        print(f"  log        {found['attempts_lost']:,} attempts are missing in the attempt log")
+    if found["endpoints"]:
+        print()
+        print_table(
+            [
+                Column("endpoint"),
+                Column("state"),
+                Column("waiting", right=True),
+                Column("size", right=True),
+                Column("oldest", right=True),
+                Column("in flight", right=True),
+                Column("retrying", right=True),
+                Column("dead", right=True),
+                Column("delivered", right=True),
+                Column("/s", right=True),
+                Column("failed", right=True),
+                Column("/s", right=True),
+            ],
+            [
+                (
+                    e["name"],
+                    e["state"],
+                    f"{e['backlog_events']:,}",
+                    size(e["backlog_bytes"]),
+                    "" if e["oldest_ms"] is None else span(e["oldest_ms"] / 1000),
+                    e["in_flight"],
+                    f"{e['retrying']:,}",
+                    f"{e['dead']:,}",
+                    f"{e['delivered']:,}",
+                    f"{e['delivered_per_s']:,.1f}",
+                    f"{e['failed']:,}",
+                    f"{e['failed_per_s']:,.1f}",
+                )
+                for e in found["endpoints"]
+            ],
+        )
+    for parked in found["not_served"]:
+        if parked["backlog_events"] or parked["retrying"] or parked["dead"]:
+            print(
+                f"  not served {escape(parked['name'])}: {parked['backlog_events']:,} events wait, "
+                f"{parked['retrying']:,} to be retried, {parked['dead']:,} dead"
+            )
+
+
+def endpoints(store: Path, *, json: bool) -> None:
+    """The endpoints. Raises Failed."""
+    found: list[dict[str, Any]] = ask(store, "endpoints").result
+    if json:
+        print_json(found)
+        return
+    rows = [
+        (
+            e["name"],
+            e["state"],
+            e.get("url", ""),
+            ", ".join(
+                rule["event"] + (f" ({rule['topic']})" if rule["topic"] is not None else "")
+                for rule in e.get("events", ())
+            ),
+        )
+        for e in found
+    ]
+    print_table([Column("endpoint"), Column("state"), Column("url"), Column("events", cut=True)], rows)
+
+
+def log(store: Path, *, json: bool, full: bool, **args: Any) -> None:
+    """Attempts, the latest first. Raises Failed."""
+    rows = ask(store, "log", full=full, **args).rows
+    if json:
+        print_json(rows)
+    elif full:
+        print("\n\n".join(_attempt(row) for row in rows) or "no attempts")
+    else:
+        _attempts(rows)
+
+
+def _attempts(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        print("no attempts")
+        return
+    print_table(
+        [
+            Column("time"),
+            Column("endpoint"),
+            Column("event"),
+            Column("topic", cut=True),
+            Column("attempt", right=True),
+            Column("result"),
+            Column("took", right=True),
+            Column("id"),
+            Column("error", cut=True),
+        ],
+        [
+            (
+                clock_ms(row["at"]),
+                row["endpoint"],
+                row["event"],
+                row["topic"],
+                row["attempt"],
+                _result(row),
+                took(row["took_ms"]),
+                row["id"],
+                row["error"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _result(row: dict[str, Any]) -> str:
+    return str(row["status"] if row["kind"] is None else row["kind"])
+
+
+def _attempt(row: dict[str, Any]) -> str:
+    lines = [
+        f"{clock_ms(row['at'])}  {escape(row['endpoint'])}  {row['event']}  attempt {row['attempt']}  "
+        f"{_result(row)}  {took(row['took_ms'])}  {row['address'] or 'no connection'}",
+        f"  id       {row['id']}",
+    ]
+    if row["topic"]:
+        lines.append(f"  topic    {escape(row['topic'])}")
+    if row["clientid"]:
+        lines.append(f"  client   {escape(row['clientid'])}")
+    if row["error"]:
+        lines.append(f"  error    {escape(row['error'])}")
+    for name in ("request", "response", "body"):
+        if row[name]:
+            lines += [f"  {name}", block(row[name])]
+    return "\n".join(lines)
+
+
+# --- dead letters -------------------------------------------------------------------------------------------
+
+
+def dead_groups(store: Path, *, json: bool, endpoint: str | None) -> None:
+    """Dead letters, counted. Raises Failed."""
+    with progress_bar("dead letters", quiet=json) as told:
+        found: list[dict[str, Any]] = ask(store, "dead", told, endpoint=endpoint).result
+    if json:
+        print_json(found)
+    elif not found:
+        print("no dead letters")
+    else:
+        print_table(
+            [
+                Column("endpoint"),
+                Column("event"),
+                Column("last error", cut=True),
+                Column("count", right=True),
+                Column("first"),
+                Column("last"),
+                Column("for example"),
+            ],
+            [
+                (
+                    group["endpoint"],
+                    group["event"],
+                    group["error"],
+                    f"{group['count']:,}",
+                    clock(group["first"]),
+                    clock(group["last"]),
+                    group["example"],
+                )
+                for group in found
+            ],
+        )
+
+
+def dead_each(store: Path, *, json: bool, endpoint: str | None, limit: int) -> None:
+    """Dead letters, the oldest first. Raises Failed."""
+    answer = ask(store, "dead.list", endpoint=endpoint, limit=limit)
+    if json:
+        print_json(answer.rows)
+        return
+    if not answer.rows:
+        print("no dead letters")
+        return
+    print_table(
+        [
+            Column("dead since"),
+            Column("endpoint"),
+            Column("event"),
+            Column("topic", cut=True),
+            Column("client", cut=True),
+            Column("attempts", right=True),
+            Column("id"),
+            Column("last error", cut=True),
+        ],
+        [
+            (
+                clock(row["dead_at"]),
+                row["endpoint"],
+                row["event"],
+                row["topic"],
+                row["clientid"],
+                row["attempts_made"],
+                row["id"],
+                row["error"],
+            )
+            for row in answer.rows
+        ],
+    )
+    left = answer.result["total"] - len(answer.rows)
+    if left > 0:
+        print(f"and {left:,} more (--limit)")
+
+
+def dead_show(store: Path, *, json: bool, id: str, endpoint: str | None) -> None:
+    """One dead letter. Raises Failed."""
+    found: dict[str, Any] = ask(store, "dead.show", ids=[id], endpoint=endpoint).result
+    if json:
+        print_json(found)
+        return
+    print(f"{found['id']}  {found['event']}  for {escape(found['endpoint'])}")
+    print(f"  dead since {clock(found['dead_at'])}, after {found['attempts_made']} attempts")
+    print(f"  last error {escape(found['error'])}")
+    if "at" not in found:
+        print("  the store has lost the event")
+    else:
+        print(f"  happened   {clock_ms(found['at'])}")
+        print(f"  client     {escape(found['clientid'])} {found['peername']}")
+        if found["topic"]:
+            print(f"  topic      {escape(found['topic'])}  QoS {found['qos']}")
+        encoding = f", shown as {found['payload_encoding']}" if "payload_encoding" in found else ""
+        print(f"  payload    {found['payload_bytes']:,} bytes{encoding}")
+        if found["payload"]:
+            print(block(found["payload"]))
+        if "body" in found:
+            print("  body")
+            print(block(found["body"]))
+    for row in found.get("attempts", ()):
+        print()
+        print(_attempt(row))

@@ -1,0 +1,340 @@
+"""What the running process answers: a method for each command, an asynchronous generator of reply lines.
+
+Whatever may be long is done in slices of a few milliseconds, with the loop free in between.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from bridge import __version__
+from bridge.control import arguments, dead
+from bridge.control.arguments import read, sequence
+from bridge.control.rates import Rates
+from bridge.control.server import Refused
+from bridge.delivery.attempts import AttemptRecorder
+from bridge.delivery.lane import Lane
+from bridge.delivery.parked import Parked
+from bridge.delivery.replay import Progress, Replay
+from bridge.delivery.sample import send_test
+from bridge.events.event import Event, EventType
+from bridge.journal.attempt_store import PAGE_ROWS
+from bridge.journal.journal import Journal
+from bridge.journal.retention import Retention
+from bridge.journal.store import StoreError
+from bridge.mqtt.topics import matches, valid_topic_filter
+
+Lines = AsyncGenerator[dict[str, Any], None]
+DAY_MS = 86_400_000
+
+
+class Plant(Protocol):
+    """What the service needs to know of the process."""
+
+    journal: Journal
+    retention: Retention
+    lanes: list[Lane]
+    parked: list[Parked]
+    attempts: AttemptRecorder | None
+
+    def facts(self) -> dict[str, Any]:
+        """What only the whole knows: `store` (path), `listeners`, `clients`, `sessions`, `messages` and so
+        on, as JSON."""
+
+
+class Service:
+    """Answers the commands of one process."""
+
+    def __init__(self, plant: Plant, rates: Rates, *, clock: Callable[[], float] = time.time) -> None:
+        self._plant = plant
+        self._rates = rates
+        self._clock = clock
+        self._started = clock()
+        self._commands: dict[str, Callable[[dict[str, Any]], Lines]] = {
+            "status": self._status,
+            "endpoints": self._endpoints,
+            "log": self._log,
+            "dead": self._dead,
+            "dead.list": self._dead_list,
+            "dead.show": self._dead_show,
+            "dead.replay": self._dead_replay,
+            "dead.purge": self._dead_purge,
+            "replay": self._replay,
+            "send-test": self._send_test,
+        }
+
+    async def answer(self, command: str, args: dict[str, Any]) -> Lines:
+        """The lines of a command's answer. Raises Refused."""
+        found = self._commands.get(command)
+        if found is None:
+            raise Refused(f"this HookMQ ({__version__}) has no command {command!r}")
+        try:
+            async for line in found(args):
+                yield line
+        except StoreError as error:
+            raise Refused(f"the store cannot be used now: {error}") from None
+
+    # -- which endpoint --------------------------------------------------------------------------------
+
+    def _names(self) -> str:
+        return ", ".join(lane.name for lane in self._plant.lanes) or "none"
+
+    def _lane(self, name: str | None) -> Lane:
+        lanes = self._plant.lanes
+        if name is None:
+            if len(lanes) == 1:
+                return lanes[0]
+            raise Refused(f"name one endpoint (--endpoint); there are: {self._names()}")
+        for lane in lanes:
+            if lane.name == name:
+                return lane
+        if any(parked.name == name for parked in self._plant.parked):
+            raise Refused(
+                f"the endpoint {name!r} is not served: it is disabled, or no more in the configuration"
+            )
+        raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
+
+    def _some(self, name: str | None) -> Sequence[Lane | Parked]:
+        """One endpoint, served or not, or all of them."""
+        known: list[Lane | Parked] = [*self._plant.lanes, *self._plant.parked]
+        found = [lane for lane in known if name in (None, lane.name)]
+        if not found and name is not None:
+            raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
+        return found
+
+    # -- seeing ----------------------------------------------------------------------------------------
+
+    async def _status(self, args: dict[str, Any]) -> Lines:
+        read(arguments.NoArgs, args)
+        plant = self._plant
+        facts = plant.facts()
+        attempts = plant.attempts
+        yield {
+            "result": {
+                "version": __version__,
+                "pid": os.getpid(),
+                "uptime_s": round(self._clock() - self._started, 1),
+                **facts,
+                "store": {
+                    **facts["store"],
+                    "id": plant.journal.store.id,
+                    "bytes": plant.journal.store.size(),
+                    "stalled": plant.journal.stalled,
+                    "replay_since": plant.retention.since,
+                },
+                "attempts_lost": attempts.lost if attempts is not None else None,
+                "endpoints": [self._endpoint(lane) for lane in plant.lanes],
+                "not_served": [
+                    {
+                        "name": parked.name,
+                        "backlog_events": parked.waiting,
+                        "retrying": parked.retrying,
+                        "dead": parked.dead,
+                    }
+                    for parked in plant.parked
+                ],
+            }
+        }
+
+    def _endpoint(self, lane: Lane) -> dict[str, Any]:
+        delivered_s, failed_s = self._rates.of(lane)
+        oldest = lane.oldest_ts
+        return {
+            "name": lane.name,
+            "url": lane.target.label,
+            "state": lane.state,
+            "backlog_events": lane.backlog_events,
+            "backlog_bytes": lane.backlog_bytes,
+            "oldest_ms": None if oldest is None else max(int(self._clock() * 1000) - oldest, 0),
+            "in_flight": lane.in_flight,
+            "retrying": lane.retrying,
+            "dead": lane.dead,
+            "delivered": lane.delivered,
+            "failed": lane.failed,
+            "expired": lane.expired,
+            "delivered_per_s": round(delivered_s, 2),
+            "failed_per_s": round(failed_s, 2),
+        }
+
+    async def _endpoints(self, args: dict[str, Any]) -> Lines:
+        read(arguments.NoArgs, args)
+        found: list[dict[str, Any]] = []
+        for lane in self._plant.lanes:
+            endpoint = lane.endpoint
+            found.append(
+                {
+                    "name": lane.name,
+                    "url": lane.target.label,
+                    "state": lane.state,
+                    "events": [
+                        {"event": "on_" + rule.event.action, "topic": rule.topic} for rule in endpoint.events
+                    ],
+                    "pool_size": endpoint.pool_size,
+                    "timeout_ms": endpoint.cancel_timeout,
+                    "ordering": endpoint.ordering,
+                    "signature": [signature.scheme for signature in endpoint.signature],
+                }
+            )
+        found += [{"name": parked.name, "state": "not served"} for parked in self._plant.parked]
+        yield {"result": found}
+
+    async def _log(self, args: dict[str, Any]) -> Lines:
+        wanted = read(arguments.LogArgs, args)
+        attempts = self._plant.attempts
+        if attempts is None:
+            raise Refused("no attempts are logged: HookMQ's own log says why")
+        if wanted.endpoint is not None:
+            self._some(wanted.endpoint)
+        store_id = self._plant.journal.store.id
+        condition = arguments.log_filter(wanted, store_id)
+        left = min(max(wanted.limit, 0), arguments.MAX_LIMIT)
+        await attempts.flush()
+        below: int | None = None
+        while left > 0:
+            rows = await attempts.query(condition, min(left, PAGE_ROWS), below=below, full=wanted.full)
+            if not rows:
+                break
+            below = rows[-1]["id"]
+            left -= len(rows)
+            yield {"rows": [attempt(row, store_id) for row in rows]}
+        yield {"result": {"lost": attempts.lost}}
+
+    # -- dead letters ----------------------------------------------------------------------------------
+
+    async def _dead(self, args: dict[str, Any]) -> Lines:
+        wanted = read(arguments.DeadArgs, args)
+        async for line in dead.groups(self._plant.journal.store, self._some(wanted.endpoint)):
+            yield line
+
+    async def _dead_list(self, args: dict[str, Any]) -> Lines:
+        wanted = read(arguments.DeadArgs, args)
+        store = self._plant.journal.store
+        limit = min(max(wanted.limit, 0), arguments.MAX_LIMIT)
+        async for line in dead.rows(store, self._some(wanted.endpoint), limit):
+            yield line
+
+    async def _dead_show(self, args: dict[str, Any]) -> Lines:
+        wanted = read(arguments.DeadArgs, args)
+        if not wanted.ids or len(wanted.ids) != 1:
+            raise Refused("name one dead letter by its webhook-id")
+        store = self._plant.journal.store
+        seq = sequence(wanted.ids[0], store.id)
+        shown = dead.show(store, self._some(wanted.endpoint), seq)
+        attempts = self._plant.attempts
+        if attempts is not None:
+            await attempts.flush()
+            condition = arguments.log_filter(
+                arguments.LogArgs(endpoint=wanted.endpoint, id=wanted.ids[0]), store.id
+            )
+            rows = await attempts.query(condition, PAGE_ROWS, full=True)
+            shown["attempts"] = [attempt(row, store.id) for row in rows]
+        yield {"result": shown}
+
+    async def _dead_replay(self, args: dict[str, Any]) -> Lines:
+        wanted = read(arguments.DeadArgs, args)
+        store = self._plant.journal.store
+        if wanted.ids is None:
+            lanes = [self._lane(wanted.endpoint)] if wanted.endpoint is not None else self._plant.lanes
+            chosen: list[tuple[Lane, list[int] | None]] = [(lane, None) for lane in lanes if lane.dead]
+        else:
+            lanes = [self._lane(wanted.endpoint)] if wanted.endpoint is not None else self._plant.lanes
+            chosen = [(lane, seqs) for lane, seqs in dead.find(store, lanes, wanted.ids) if seqs]
+        sums = Progress()
+        for lane, seqs in chosen:
+            replay = Replay(lane, self._plant.journal)
+            async for progress in replay.dead(seqs):
+                yield {"progress": {"endpoint": lane.name, **_added(sums, progress)}}
+            sums = Progress(**_added(sums, replay.progress))
+        yield {"result": msgspec.to_builtins(sums)}
+
+    async def _dead_purge(self, args: dict[str, Any]) -> Lines:
+        wanted = read(arguments.DeadArgs, args)
+        some = self._some(wanted.endpoint)
+        journal = self._plant.journal
+        chosen: list[tuple[Lane | Parked, list[int] | None]] = (
+            [(lane, None) for lane in some]
+            if wanted.ids is None
+            else [(lane, seqs) for lane, seqs in dead.find(journal.store, some, wanted.ids) if seqs]
+        )
+        count = 0
+        total = sum(lane.dead if seqs is None else len(seqs) for lane, seqs in chosen)
+        for lane, seqs in chosen:
+            async for purged in dead.purge(journal, lane, seqs):
+                count += purged
+                yield {"progress": {"endpoint": lane.name, "done": count, "total": total}}
+        yield {"result": {"purged": count}}
+
+    # -- mending ---------------------------------------------------------------------------------------
+
+    async def _replay(self, args: dict[str, Any]) -> Lines:
+        wanted = read(arguments.ReplayArgs, args)
+        lane = self._lane(wanted.endpoint)
+        topic_filter = wanted.filter
+        if topic_filter is not None and not valid_topic_filter(topic_filter):
+            raise Refused(f"{topic_filter!r} is not a topic filter")
+        now = int(self._clock() * 1000)
+        until = now + DAY_MS if wanted.until is None else wanted.until
+        if until <= wanted.since:
+            raise Refused("nothing lies between --since and --until")
+
+        def fits(event: Event) -> bool:
+            return topic_filter is None or bool(event.topic and matches(topic_filter, event.topic))
+
+        replay = Replay(lane, self._plant.journal)
+        reaches = self._plant.retention.since
+        async for progress in replay.log(self._plant.retention, wanted.since, until, fits):
+            yield {"progress": {"endpoint": lane.name, **msgspec.to_builtins(progress)}}
+        yield {
+            "result": {
+                "endpoint": lane.name,
+                **msgspec.to_builtins(replay.progress),
+                "kept_since": reaches if reaches > wanted.since else None,
+            }
+        }
+
+    async def _send_test(self, args: dict[str, Any]) -> Lines:
+        wanted = read(arguments.SendTestArgs, args)
+        lane = self._lane(wanted.endpoint)
+        kind = arguments.event_type(wanted.event)
+        store_id = self._plant.journal.store.id
+        try:
+            found = await send_test(lane, kind)
+        except Exception as error:
+            raise Refused(f"no request can be made for {lane.name}: {error}") from error
+        shown = msgspec.to_builtins(found)
+        yield {"result": {"endpoint": lane.name, **shown, "id": f"msg_{store_id}_{found.id}"}}
+
+
+def attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:
+    """A row of the attempt log for people and scripts."""
+    shown = dict(row)
+    del shown["id"], shown["seq"]
+    shown["ok"] = bool(row["ok"])
+    shown["id"] = f"msg_{store_id}_{row['seq']:016x}"
+    shown["event"] = event_name(row["event"])
+    shown["took_ms"] = shown.pop("took") / 1000
+    return shown
+
+
+def event_name(number: int) -> str:
+    """`on_message_publish` of a type's number."""
+    try:
+        return "on_" + EventType(number).action
+    except ValueError:
+        return ""
+
+
+def _added(sums: Progress, progress: Progress) -> dict[str, Any]:
+    return {
+        "done": sums.done + progress.done,
+        "total": sums.total + progress.total,
+        "taken": sums.taken + progress.taken,
+        "under_way": sums.under_way + progress.under_way,
+        "gone": sums.gone + progress.gone,
+        "waiting": progress.waiting,
+    }

@@ -1,0 +1,183 @@
+"""Settled events and dead letters sent again: read from the log in slices, handed to the lane as it has room.
+
+An event keeps its `webhook-id` and counts its attempts anew. What is handed over has a row and survives a
+restart; what is not is forgotten with the command that asked for it, which can be given again.
+
+* At most `OUTSTANDING` events of one replay wait for their outcome, so that fresh events are not held up; the
+  lane's own turns see to it that both are sent.
+* The log may be trimmed while a replay waits for room; then the events that are gone are counted as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
+from bridge.delivery.lane import Lane
+from bridge.events.event import Event
+from bridge.journal.batch import INDEX_BITS
+from bridge.journal.journal import Journal
+from bridge.journal.retention import Retention
+from bridge.journal.store import DeadLetter, Store
+
+OUTSTANDING = 500
+"""Events of one replay that wait for their outcome at most."""
+RESERVE = 1000
+"""Rows of the lane that a replay leaves to what fails by itself."""
+SLICE = 100
+"""Events that are handed over, or letters that are looked at, in one turn of the loop."""
+READ_BYTES = 128 << 10
+PAUSE_S = 0.02
+TELL_S = 0.25
+
+
+class Progress(msgspec.Struct):
+    """How far it has come. `done` of `total` is bytes of the log, or dead letters."""
+
+    done: int = 0
+    total: int = 0
+    taken: int = 0  # events handed to the lane
+    under_way: int = 0  # that were being sent anyway
+    gone: int = 0  # that the log has no more
+    waiting: bool = False  # for room at the lane
+
+
+class Replay:
+    """One replay of one lane. Iterate over it to run it: it yields now and then, and at its end. To stop it,
+    stop iterating. Raises StoreError."""
+
+    def __init__(self, lane: Lane, journal: Journal) -> None:
+        self.progress = Progress()
+        self._lane = lane
+        self._journal = journal
+        self._store: Store = journal.store
+        self._loop = asyncio.get_running_loop()
+        self._outstanding: set[int] = set()
+        self._told = self._loop.time()
+
+    async def log(
+        self, retention: Retention, since: int, until: int, wanted: Callable[[Event], bool]
+    ) -> AsyncIterator[Progress]:
+        """The lane's events from `since` to `until` (Unix ms, exclusive) that are `wanted`, dead letters
+        included, as far as the log and the dead letters reach."""
+        store, lane, progress = self._store, self._lane, self.progress
+        self._journal.flush()  # what is dead by now is in the store
+        first, behind = retention.span(since, until)
+        start = retention.bytes_before(first)
+        end = store.head if behind is None else behind << INDEX_BITS
+        progress.total = retention.bytes_before(end >> INDEX_BITS) - start
+
+        def fits(event: Event) -> bool:
+            return since <= event.ts < until and wanted(event)
+
+        # Dead letters lie pinned where the log has been trimmed.
+        position = first << INDEX_BITS
+        for letters in self._letters(0, position):
+            events = store.fetch([letter.seq for letter in letters])
+            async for told in self._hand_over([s for s, e in events.items() if fits(e)], set(events)):
+                yield told
+        while position < end:
+            items, after = store.read(lane.id, position, READ_BYTES)
+            after = max(min(after, end), position)
+            found = {seq: event for seq, event in items if seq < after}
+            dead: set[int] = set()
+            for letters in self._letters(position, after):
+                dead.update(letter.seq for letter in letters)
+                found.update(store.fetch([letter.seq for letter in letters if letter.seq not in found]))
+                await asyncio.sleep(0)
+            chosen = sorted(seq for seq, event in found.items() if fits(event))
+            async for told in self._hand_over(chosen, dead, found):
+                yield told
+            if after == position:
+                break
+            position = after
+            progress.done = max(retention.bytes_before(position >> INDEX_BITS) - start, 0)
+            if self._due():
+                yield progress
+            await asyncio.sleep(0)
+        progress.done = progress.total
+        yield progress
+
+    async def dead(self, seqs: Iterable[int] | None) -> AsyncIterator[Progress]:
+        """These dead letters, or all (None)."""
+        self._journal.flush()
+        progress = self.progress
+        if seqs is not None:
+            chosen = sorted(seqs)
+            progress.total = len(chosen)
+            async for told in self._hand_over(chosen, set(chosen)):
+                yield told
+        else:
+            progress.total = self._lane.dead
+            for letters in self._letters(0, self._store.head):
+                part = [letter.seq for letter in letters]
+                async for told in self._hand_over(part, set(part)):
+                    yield told
+                progress.done += len(part)
+                await asyncio.sleep(0)
+        progress.done = progress.total
+        yield progress
+
+    def _letters(self, first: int, end: int) -> Iterator[list[DeadLetter]]:
+        return letters(self._store, self._lane.id, first, end)
+
+    async def _hand_over(
+        self, seqs: Sequence[int], dead: set[int], events: dict[int, Event] | None = None
+    ) -> AsyncIterator[Progress]:
+        """Give the lane these events as it has room. `dead`: those that are dead letters. `events`: where
+        they are in memory already."""
+        lane, progress = self._lane, self.progress
+        index = 0
+        while index < len(seqs):
+            room = self._room()
+            if room <= 0:
+                progress.waiting = True
+                events = None  # by the time there is room the log may have been trimmed
+                if self._due():
+                    yield progress
+                await asyncio.sleep(PAUSE_S)
+                continue
+            progress.waiting = False
+            part = seqs[index : index + min(room, SLICE)]
+            index += len(part)
+            found = self._store.fetch(part) if events is None else events
+            progress.gone += sum(1 for seq in part if seq not in found)
+            there = [(seq, found[seq]) for seq in part if seq in found]
+            taken = lane.replay(there)
+            lane.dead -= sum(1 for seq in taken if seq in dead)
+            self._outstanding.update(taken)
+            progress.taken += len(taken)
+            progress.under_way += len(there) - len(taken)
+            if self._due():
+                yield progress
+            await asyncio.sleep(0)
+
+    def _room(self) -> int:
+        if self._journal.stalled:
+            return 0
+        if len(self._outstanding) >= OUTSTANDING - SLICE:
+            self._outstanding &= self._lane.under_way(self._outstanding)
+        return min(OUTSTANDING - len(self._outstanding), self._lane.room - RESERVE)
+
+    def _due(self) -> bool:
+        now = self._loop.time()
+        if now < self._told + TELL_S:
+            return False
+        self._told = now
+        return True
+
+
+def letters(store: Store, lane: int, first: int, end: int) -> Iterator[list[DeadLetter]]:
+    """A lane's dead letters from the sequence `first` to `end` (exclusive), a slice at a time. Raises
+    StoreError."""
+    after = first - 1
+    while True:
+        part = store.dead(lane, after, SLICE)
+        inside = [letter for letter in part if letter.seq < end]
+        if inside:
+            yield inside
+        if len(inside) < SLICE:
+            return
+        after = inside[-1].seq
