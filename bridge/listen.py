@@ -184,6 +184,7 @@ class _Connection(asyncio.Protocol):
         if self._closing:
             return
         request, parser = self._request, self._parser
+        request.whole = True
         request.method = parser.get_method().decode("latin-1")
         request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
@@ -299,7 +300,7 @@ class Printer:
         if not self._lines:
             asyncio.get_running_loop().call_soon(self.flush)
         self._lines.append(self._renderer.request(request, status, elapsed))
-        if self._verifier is not None:
+        if self._verifier is not None and request.whole:
             self._verify(self._verifier, request)
 
     def _verify(self, verifier: Verifier, request: Request) -> None:

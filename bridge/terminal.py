@@ -50,9 +50,12 @@ def escape(text: str) -> str:
 
 
 class Request:
-    """One request as it came. `at` is Unix time, `began` the performance counter, both in seconds."""
+    """One request as it came. `at` is Unix time, `began` the performance counter, both in seconds.
 
-    __slots__ = ("at", "began", "body", "headers", "method", "target")
+    `whole` is False until all of it has come, and stays so for one that is refused.
+    """
+
+    __slots__ = ("at", "began", "body", "headers", "method", "target", "whole")
 
     def __init__(self) -> None:
         self.at = time.time()
@@ -61,6 +64,7 @@ class Request:
         self.target = ""
         self.headers: list[tuple[str, str]] = []
         self.body = b""
+        self.whole = False
 
 
 class Renderer:

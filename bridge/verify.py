@@ -193,9 +193,8 @@ class Verifier:
         macs = {bytes.fromhex(text): "hex" for text in _HEX.findall(value)}
         macs |= {a2b_base64(text): "base64" for text in _BASE64.findall(value)}
         if not macs:
-            return (
-                f"it holds no HMAC-SHA256: neither 64 hex digits nor 44 characters of base64 ({len(value)})"
-            )
+            expected = "64 hex digits or 44 characters of base64"
+            return f"its {len(value)} characters hold no HMAC-SHA256, expected {expected}"
         expected = "{id}.{timestamp}.{body}" if name == STANDARD else "{body}"
         if name in self._own:
             expected = self._template
@@ -218,7 +217,11 @@ class Verifier:
         return None
 
     def _expected(self, name: str) -> str:
-        forms = {STANDARD: "v1,<base64>", MES: "64 hex digits alone", ERYXON: "sha256=<hex>"}
+        forms = {
+            STANDARD: "v1,<base64>",
+            MES: "64 lower-case hex digits alone",
+            ERYXON: "sha256=<lower-case hex>",
+        }
         return "it at the end, in hex or base64" if name in self._own else forms[name]
 
 

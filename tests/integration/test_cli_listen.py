@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import re
 import signal
@@ -256,3 +258,67 @@ def test_thousands_of_requests_keep_their_order(listen: Callable[..., Running]) 
     for name in range(4):
         numbers = [int(number) for number in re.findall(rf"^{name}-(\d+)$", said, re.MULTILINE)]
         assert numbers == list(range(total))
+
+
+# -- --verify (what it says of each signature: tests/unit/test_verify.py) -----------------------------------
+
+MES = hmac.new(b"s3cret", b"{}", hashlib.sha256).hexdigest()
+
+
+def test_verify_prints_a_line_and_the_exit_code_tells(listen: Callable[..., Running]) -> None:
+    good = listen("--verify", "other", "--verify", "s3cret", "--count", "1")
+    good.send(post(b"{}", f"X-Mes-Signature: {MES}"), end=OK)
+    assert good.process.wait(20) == 0
+    assert good.said().endswith("\n{}\n  signature ok: x-mes-signature (hex, secret 2 of 2)\n")
+    bad = listen("--verify", "s3cret", "--count", "4")
+    bad.send(post(b"{}", f"X-Mes-Signature: {MES}"), end=OK)
+    bad.send(post(b"{} ", f"X-Mes-Signature: {MES}"), end=OK)
+    bad.send(post(b"{}"), end=OK)
+    refused = bad.send(f"POST / HTTP/1.1\r\n{TOO_LONG}\r\n".encode())
+    assert b" 413 " in refused
+    assert bad.process.wait(20) == 1
+    said = bad.said()
+    assert said.count("  signature ") == 3  # and no word on a request that was refused
+    assert "it fits the body without the white space around it: the body was changed" in said
+    assert (
+        "\n{}\n  signature missing: no webhook-signature, x-mes-signature or x-eryxon-signature header\n"
+        in said
+    )
+
+
+def test_verify_from_the_environment(listen: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKMQ_VERIFY", "other s3cret")
+    running = listen("--count", "1")
+    running.send(post(b"{}", f"X-Mes-Signature: {MES}"), end=OK)
+    assert running.process.wait(20) == 0
+    assert "signature ok: x-mes-signature (hex, secret 2 of 2)" in running.said()
+
+
+def test_no_escape_sequence_of_a_signature_reaches_the_terminal(listen: Callable[..., Running]) -> None:
+    running = listen("--verify", "s3cret", "--quiet-headers", "--verify-header", "X-Own")
+    running.send(post(b"{}", "webhook-signature: v1,\u009b", f"X-Own: \u009b31m{MES}"), end=OK)
+    said = running.wait_for(lambda text: "signature ok" in text)
+    assert "signature ok: x-own (\\u00c2\\u009b31mhex)" in said.replace("Â", "\\u00c2")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--verify", "whsec_hunter2"], "secret 1: what follows whsec_ is not base64."),
+        (["--verify", "s", "--verify-template", "{id}"], "has no {body}"),
+        (["--verify-header", "X-Own"], "it checks nothing without --verify SECRET."),
+    ],
+)
+def test_verify_that_cannot_work(arguments: list[str], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "listen", "--port", "0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "hunter2" not in done.stderr
+    assert done.stderr.count("\n") == 1
