@@ -1,4 +1,4 @@
-"""`replay`, `send-test`, `dead replay` and `dead purge`: what changes something."""
+"""`replay`, `send-test`, `enable`, `disable`, `dead replay` and `dead purge`: what changes something."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from bridge.commands.link import ask
 from bridge.commands.output import block, print_json, progress_bar
 from bridge.commands.times import clock, took
+from bridge.terminal import escape
 
 
 def _sent(found: dict[str, Any]) -> str:
@@ -43,6 +44,16 @@ def dead_purge(store: Path, *, json: bool, **args: Any) -> None:
     with progress_bar("purge", quiet=json) as told:
         found: dict[str, Any] = ask(store, "dead.purge", told, **args).result
     print_json(found) if json else print(f"{found['purged']:,} dead letters deleted")
+
+
+def switch(store: Path, *, json: bool, on: bool, endpoint: str | None) -> None:
+    """Switch an endpoint on or off. Raises Failed."""
+    found: dict[str, Any] = ask(store, "enable" if on else "disable", endpoint=endpoint).result
+    if json:
+        print_json(found)
+    else:
+        was = "" if found["changed"] else "was already "
+        print(f"{escape(found['endpoint'])}: {was}{'on' if on else 'off'}")
 
 
 def send_test(store: Path, *, json: bool, endpoint: str | None, event: str) -> bool:

@@ -1,4 +1,4 @@
-"""`hookmq status | endpoints | log | dead | replay | send-test`: their options.
+"""`hookmq status | endpoints | log | dead | replay | send-test | enable | disable`: their options.
 
 What they need is imported when they run, so that `hookmq --help` answers at once.
 """
@@ -46,6 +46,8 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Show attempts: what was sent and what was answered.")(log)
     app.command(short_help="Send settled events once more.")(replay)
     app.command("send-test", short_help="Send a made-up event to an endpoint.")(send_test)
+    app.command(short_help="Switch an endpoint on again.")(enable)
+    app.command(short_help="Switch an endpoint off; its events wait.")(disable)
     app.add_typer(dead, name="dead")
 
 
@@ -168,6 +170,20 @@ def send_test(
     except Failed as error:
         return fail(error)
     return 0 if ok else 1
+
+
+def enable(endpoint: TheEndpoint = None, conf: Conf = None, store: Store = None, json: Json = False) -> int:
+    """Switch an endpoint on that was switched off, by hand or because it failed; what waits is sent."""
+    from bridge.commands import mend
+
+    return _run(conf, store, lambda path: mend.switch(path, json=json, on=True, endpoint=endpoint))
+
+
+def disable(endpoint: TheEndpoint = None, conf: Conf = None, store: Store = None, json: Json = False) -> int:
+    """Switch an endpoint off, also over a restart. Its events are kept within its backlog's bounds."""
+    from bridge.commands import mend
+
+    return _run(conf, store, lambda path: mend.switch(path, json=json, on=False, endpoint=endpoint))
 
 
 @dead.callback(invoke_without_command=True)

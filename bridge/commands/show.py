@@ -65,6 +65,9 @@ def status(store: Path, *, json: bool) -> None:
                 for e in found["endpoints"]
             ],
         )
+        for e in found["endpoints"]:
+            if e["reason"]:
+                print(f"  {escape(e['name'])} is off: {escape(e['reason'])} (hookmq enable)")
     for parked in found["not_served"]:
         if parked["backlog_events"] or parked["retrying"] or parked["dead"]:
             print(

@@ -66,6 +66,8 @@ class Service:
             "dead.purge": self._dead_purge,
             "replay": self._replay,
             "send-test": self._send_test,
+            "enable": self._enable,
+            "disable": self._disable,
         }
 
     async def answer(self, command: str, args: dict[str, Any]) -> Lines:
@@ -98,6 +100,11 @@ class Service:
                 f"the endpoint {name!r} is not served: it is disabled, or no more in the configuration"
             )
         raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
+
+    def _ready(self, lane: Lane) -> Lane:
+        if lane.health.off:
+            raise Refused(f"{lane.name} is switched off ({lane.health.off}); hookmq enable switches it on")
+        return lane
 
     def _some(self, name: str | None) -> Sequence[Lane | Parked]:
         """One endpoint, served or not, or all of them."""
@@ -148,6 +155,7 @@ class Service:
             "name": lane.name,
             "url": lane.target.label,
             "state": lane.state,
+            "reason": lane.health.off,
             "backlog_events": lane.backlog_events,
             "backlog_bytes": lane.backlog_bytes,
             "oldest_ms": None if oldest is None else max(int(self._clock() * 1000) - oldest, 0),
@@ -194,12 +202,12 @@ class Service:
         condition = arguments.log_filter(wanted, store_id)
         left = min(max(wanted.limit, 0), arguments.MAX_LIMIT)
         await attempts.flush()
-        below: int | None = None
+        below: tuple[int, int] | None = None
         while left > 0:
             rows = await attempts.query(condition, min(left, PAGE_ROWS), below=below, full=wanted.full)
             if not rows:
                 break
-            below = rows[-1]["id"]
+            below = rows[-1]["at"], rows[-1]["id"]
             left -= len(rows)
             yield {"rows": [attempt(row, store_id) for row in rows]}
         yield {"result": {"lost": attempts.lost}}
@@ -245,6 +253,8 @@ class Service:
             lanes = [self._lane(wanted.endpoint)] if wanted.endpoint is not None else self._plant.lanes
             chosen = [(lane, seqs) for lane, seqs in dead.find(store, lanes, wanted.ids) if seqs]
         sums = Progress()
+        for lane, _ in chosen:
+            self._ready(lane)
         for lane, seqs in chosen:
             replay = Replay(lane, self._plant.journal)
             async for progress in replay.dead(seqs):
@@ -273,7 +283,7 @@ class Service:
 
     async def _replay(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.ReplayArgs, args)
-        lane = self._lane(wanted.endpoint)
+        lane = self._ready(self._lane(wanted.endpoint))
         topic_filter = wanted.filter
         if topic_filter is not None and not valid_topic_filter(topic_filter):
             raise Refused(f"{topic_filter!r} is not a topic filter")
@@ -296,6 +306,15 @@ class Service:
                 "kept_since": reaches if reaches > wanted.since else None,
             }
         }
+
+    async def _enable(self, args: dict[str, Any]) -> Lines:
+        lane = self._lane(read(arguments.EndpointArgs, args).endpoint)
+        yield {"result": {"endpoint": lane.name, "changed": lane.switch_on(), "state": lane.state}}
+
+    async def _disable(self, args: dict[str, Any]) -> Lines:
+        lane = self._lane(read(arguments.EndpointArgs, args).endpoint)
+        changed = lane.switch_off("by hand (hookmq disable)")
+        yield {"result": {"endpoint": lane.name, "changed": changed, "state": lane.state}}
 
     async def _send_test(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.SendTestArgs, args)

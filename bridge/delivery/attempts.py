@@ -281,7 +281,7 @@ class AttemptRecorder:
             await asyncio.sleep(0)
 
     async def query(
-        self, wanted: Filter, limit: int, *, below: int | None = None, full: bool = False
+        self, wanted: Filter, limit: int, *, below: tuple[int, int] | None = None, full: bool = False
     ) -> list[dict[str, Any]]:
         """See `AttemptStore.query`. Raises StoreError."""
         return await self._store.query(wanted, limit, below=below, full=full)

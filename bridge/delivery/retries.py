@@ -343,7 +343,8 @@ class Retries:
         """Have the timer run at the earliest due time that lies ahead."""
         if self._stopped or not self.heap:
             return
-        due = self.heap[0][0]
+        # uvloop has no timer for now and gives a handle without `when`.
+        due = max(self.heap[0][0], self.loop.time() + 0.001)
         if self._timer is not None:
             if self._timer.when() <= due:
                 return

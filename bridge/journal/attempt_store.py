@@ -180,19 +180,19 @@ class AttemptStore:
         )
 
     async def query(
-        self, wanted: Filter, limit: int, *, below: int | None = None, full: bool = False
+        self, wanted: Filter, limit: int, *, below: tuple[int, int] | None = None, full: bool = False
     ) -> list[dict[str, Any]]:
-        """The latest rows first, at most `limit`; `below` is the last row's id of the page before. With
-        `full` all columns, otherwise those of `SUMMARY`. Raises StoreError."""
+        """The latest rows first, at most `limit`; `below` is `at` and `id` of the last row of the page
+        before. With `full` all columns, otherwise those of `SUMMARY`. Raises StoreError."""
         condition, values = wanted.where()
         if below is not None:
-            condition += " AND id < :below"
-            values["below"] = below
+            condition += " AND (at, id) < (:below_at, :below_id)"
+            values["below_at"], values["below_id"] = below
         columns = ("id", *COLUMNS) if full else SUMMARY
         pairs = ", ".join(f"'{name}', {name}" for name in columns)
         sql = (
             f"SELECT json_group_array(json_object({pairs})) FROM (SELECT * FROM attempts"  # noqa: S608
-            f" WHERE {condition} ORDER BY id DESC LIMIT :limit)"
+            f" WHERE {condition} ORDER BY at DESC, id DESC LIMIT :limit)"
         )
         values["limit"] = limit
         text = await self._run(lambda database: database.execute(sql, values).fetchone()[0])
