@@ -105,7 +105,7 @@ class Network:
 class Connector:
     """Makes the connections to one endpoint."""
 
-    __slots__ = ("_answer", "_guard", "_last", "_literal", "_network", "_target", "_trust", "proxy")
+    __slots__ = ("_answer", "_fixed", "_guard", "_last", "_literal", "_network", "_target", "_trust", "proxy")
 
     def __init__(self, network: Network, target: Target, proxy: Proxy | None, trust: Trust) -> None:
         self.proxy = proxy
@@ -114,6 +114,8 @@ class Connector:
         self._target = target
         self._trust = trust
         self._literal = literal(target.host)
+        fixed = self._literal if proxy is None else literal(proxy.host)
+        self._fixed = None if fixed is None else (fixed,)  # where nothing needs to be resolved
         self._answer: tuple[Address, ...] = ()
         self._last: set[Address] = set()  # of that answer: those that failed or were slow
 
@@ -207,6 +209,8 @@ class Connector:
 
     async def _addresses(self, host: str, progress: Progress) -> Sequence[Address]:
         """Those of a host that requests may go to, the best first. Raises ConnectError."""
+        if self._fixed is not None:
+            return self._allowed(self._fixed, host)
         if self.proxy is None:
             progress.at("dns", f"the address of {host}")
         try:

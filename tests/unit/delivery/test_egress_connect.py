@@ -59,6 +59,11 @@ def black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
         yield port
 
 
+def tries() -> list[asyncio.Task[object]]:
+    """Tries of single addresses that go on."""
+    return [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_dial"]
+
+
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every answer is looked up anew."""
@@ -204,6 +209,7 @@ async def test_an_address_that_is_silent_is_overtaken_and_goes_last_then(
         client = connect(f"http://mes.invalid:{receiver.port}/", network=names.network)
         began = time.monotonic()
         assert (await client.outcome()).ok
+        await until(lambda: not tries())
         assert module.STAGGER_S - 0.01 <= time.monotonic() - began < module.STAGGER_S + 1
         receiver.close_connections()
         await until(lambda: not client.pool.connections)
@@ -249,6 +255,31 @@ async def test_each_address_gets_its_share_of_a_short_time_limit(
         assert (await client.outcome()).ok
 
 
+async def test_of_two_connections_made_at_the_same_moment_one_is_closed(
+    receiver: Receiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = asyncio.Event()
+    dialled = []
+    real = module._dial
+
+    async def together(loop: asyncio.AbstractEventLoop, where: Address, port: int) -> socket.socket:
+        sock = await real(loop, where, port)
+        dialled.append(sock)
+        if len(dialled) == 2:
+            both.set()
+        await both.wait()
+        return sock
+
+    monkeypatch.setattr(module, "_dial", together)
+    names = Names(("127.0.0.1", "::ffff:127.0.0.1"))
+    client = connect(f"http://mes.invalid:{receiver.port}/", network=names.network)
+    assert (await client.outcome()).ok
+    await until(lambda: receiver.accepted == 2 and receiver.open == 1)
+    assert len(dialled) == 2
+    assert (await client.outcome()).ok  # not the one in use
+    assert receiver.accepted == 2
+
+
 async def test_when_no_address_works_each_is_told(receiver: Receiver, connect: Connect) -> None:
     await receiver.stop()
     names = Names(("127.0.0.1", "127.0.0.2"))
@@ -268,11 +299,7 @@ async def test_when_all_addresses_are_silent_the_time_limit_ends_it(connect: Con
         client = connect(f"http://mes.invalid:{port}/", network=names.network, timeout=0.3)
         outcome = await client.outcome()
     assert (outcome.error, outcome.text) == ("timeout", "no connection within 300 ms")
-    client.pool.close()
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    if others:
-        await asyncio.wait(others, timeout=5)  # the tries that were left end by themselves
-    assert all(task.done() for task in others)
+    await until(lambda: not tries())
 
 
 async def test_a_name_with_several_addresses_under_tls(certificates: Certificates, connect: Connect) -> None:
