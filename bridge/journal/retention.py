@@ -24,6 +24,9 @@ _END = "end"  # the row that a proper end leaves: the bytes counted so far
 PARTS = 1024
 """Segments that make up one of the bounds."""
 
+SLACK_MS = 10_000
+"""How much later than it happened an event may have been committed, as a replay takes it."""
+
 
 class Segment(msgspec.Struct, array_like=True):
     """A stretch of the log: from the batch `first` on, whose time is `at` (Unix ms); `start` is the sum of
@@ -136,8 +139,9 @@ class Retention:
         By the clock as it was; where it was set back in between, rather more than less.
         """
         segments = self._segments
-        first = max(bisect_right(segments, since, key=lambda segment: segment.at) - 1, 0)
-        end = bisect_right(segments, until, key=lambda segment: segment.at)
+        # An event happened somewhat before its commit, and a segment begins with a commit.
+        first = max(bisect_left(segments, since, key=lambda segment: segment.at) - 1, 0)
+        end = bisect_right(segments, until + SLACK_MS, key=lambda segment: segment.at)
         ahead = segments[-1].at > self._clock() * 1000
         return segments[first].first, None if ahead or end == len(segments) else segments[end].first
 
