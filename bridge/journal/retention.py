@@ -90,7 +90,10 @@ class Retention:
         if found:
             self._segments = found
         last = self._segments[-1].start
-        self._bytes = end if end is not None and end >= last else last + self._step_bytes // 2
+        if end is not None and end >= last:
+            self._bytes = end
+        elif found:
+            self._bytes = last + self._step_bytes // 2
 
     def close(self) -> None:
         """Before the last commit: keep the exact count."""
