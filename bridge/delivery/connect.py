@@ -52,6 +52,8 @@ class Progress:
 class Network:
     """What all endpoints share: the egress guard and the resolver's cache.
 
+    Another `guard` counts from the next connect on; connections that are open stay.
+
     Raises EgressError for an entry of the settings that is no network.
     """
 
@@ -105,12 +107,11 @@ class Network:
 class Connector:
     """Makes the connections to one endpoint."""
 
-    __slots__ = ("_answer", "_fixed", "_guard", "_last", "_literal", "_network", "_target", "_trust", "proxy")
+    __slots__ = ("_answer", "_fixed", "_last", "_literal", "_network", "_target", "_trust", "proxy")
 
     def __init__(self, network: Network, target: Target, proxy: Proxy | None, trust: Trust) -> None:
         self.proxy = proxy
         self._network = network
-        self._guard = network.guard
         self._target = target
         self._trust = trust
         self._literal = literal(target.host)
@@ -232,7 +233,7 @@ class Connector:
         allowed: list[Address] = []
         refusal = ""
         for address in addresses:
-            found = self._guard.refusal(address.host, self._trust)
+            found = self._network.guard.refusal(address.host, self._trust)
             if found is None:
                 allowed.append(address)
             elif not refusal:

@@ -89,11 +89,17 @@ class Resolver:
 
         Raises OSError (`socket.gaierror`) or UnicodeError as getaddrinfo does.
         """
-        own = literal(host)
-        if own is not None:
-            return (own,)
         name = host.lower()
-        entry = self._entry(name)
+        entry = self._entries.get(name)
+        if entry is None:
+            own = literal(host)
+            if own is not None:
+                return (own,)
+            entry = self._entries[name] = _Entry()
+            if len(self._entries) > MAX_NAMES:
+                self._entries.popitem(last=False)
+        else:
+            self._entries.move_to_end(name)
         now = self._now()
         if entry.addresses and now - entry.at < FRESH_S:
             return entry.addresses
@@ -128,16 +134,6 @@ class Resolver:
         """End the lookups that run; their threads end by themselves."""
         for task in list(self._tasks):
             task.cancel()
-
-    def _entry(self, name: str) -> _Entry:
-        entry = self._entries.get(name)
-        if entry is not None:
-            self._entries.move_to_end(name)
-            return entry
-        entry = self._entries[name] = _Entry()
-        if len(self._entries) > MAX_NAMES:
-            self._entries.popitem(last=False)
-        return entry
 
     async def _ask(self, name: str, entry: _Entry) -> None:
         try:

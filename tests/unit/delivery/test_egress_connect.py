@@ -14,7 +14,7 @@ from bridge.config.settings import Egress, Endpoint, Tls
 from bridge.delivery import connect as module
 from bridge.delivery import resolver
 from bridge.delivery.connect import Network
-from bridge.delivery.egress import Trust
+from bridge.delivery.egress import Guard, Trust
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.resolver import Address
 from bridge.delivery.target import Target
@@ -166,6 +166,25 @@ async def test_trust_and_settings_decide(
         assert client.pool._pause > 0
         with pytest.raises(EndpointError):
             connect(receiver.url(), network=names.network, trust=trust)
+
+
+async def test_another_guard_counts_from_the_next_connect_on(receiver: Receiver, connect: Connect) -> None:
+    network = Network(asyncio.get_running_loop())
+    direct = connect(receiver.url(), network=network)
+    proxied = connect("http://10.0.0.1/", network=network, proxy=f"http://127.0.0.1:{receiver.port}")
+    for client in (direct, proxied):
+        assert (await client.outcome()).ok  # the receiver takes absolute form too
+    network.guard = Guard(Egress(deny=("10.0.0.0/8",)))
+    receiver.close_connections()
+    await until(lambda: not (direct.pool.connections or proxied.pool.connections))
+    assert (await direct.outcome()).ok
+    refused = await proxied.outcome()
+    assert (refused.error, refused.text) == ("egress", "10.0.0.1 is in egress.deny (10.0.0.0/8)")
+    network.guard = Guard(Egress(deny=("127.0.0.1",)))
+    direct.pool.close()
+    again = await proxied.outcome()
+    assert again.error == "egress"
+    assert again.text == f"proxy 127.0.0.1:{receiver.port}: 127.0.0.1 is in egress.deny (127.0.0.1/32)"
 
 
 async def test_refused_addresses_of_a_name_are_passed_over(receiver: Receiver, connect: Connect) -> None:

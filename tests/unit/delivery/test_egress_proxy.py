@@ -233,6 +233,15 @@ async def test_a_proxy_that_does_not_answer_in_time(
     assert plain.error == "timeout"
 
 
+async def test_a_proxy_that_drips_its_answer_is_understood(
+    https: Receiver, proxy: HttpProxy, connect: Connect
+) -> None:
+    proxy.answer = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Not there\r\nX: y\r\n\r\n"
+    proxy.drip = 0.001
+    outcome = await connect(https.url(), proxy=proxy.url()).outcome()
+    assert outcome.text == f"proxy 127.0.0.1:{proxy.port}: it answered CONNECT with 403 Not there"
+
+
 async def test_a_proxy_that_drips_its_answer_is_ended_by_the_time_limit(
     https: Receiver, proxy: HttpProxy, connect: Connect
 ) -> None:
