@@ -244,7 +244,10 @@ async def test_lookups_that_hang_hold_up_no_other_name_and_not_the_end(
 
     await until(lambda: not threads())  # those of other tests
     monkeypatch.setattr(module, "_getaddrinfo", slow)
-    resolver = Resolver(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    failures: list[object] = []
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    resolver = Resolver(loop)
     hanging = [asyncio.ensure_future(resolver.resolve(f"slow{n}.invalid")) for n in range(6)]
     try:
         async with asyncio.timeout(5):
@@ -254,8 +257,12 @@ async def test_lookups_that_hang_hold_up_no_other_name_and_not_the_end(
             resolver.close()
             await asyncio.wait(hanging)
             assert all(task.cancelled() for task in hanging)
+            release.set()
+            await until(lambda: not threads())
+            await asyncio.sleep(0)  # what they told the loop
     finally:
         release.set()
+    assert failures == []
 
 
 def test_an_answer_after_the_loop_has_gone_disturbs_nobody() -> None:
