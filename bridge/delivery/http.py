@@ -144,14 +144,17 @@ class Connection(asyncio.Protocol):
             )
         else:
             name = b"%016x" % seq
-            now = int(pool.clock())
             try:
-                signatures = sign(name, now, body)
+                lines = sign(name, int(pool.clock()), body)
             except Exception as error:
                 raise SigningError(f"cannot sign: {type(error).__name__}") from error
-            request = (
-                b"%b%b\r\nwebhook-timestamp: %d\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n%b\r\n%b"
-                % (pool.head, name, now, attempt, len(body), signatures, body)
+            request = b"%b%b%b\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n\r\n%b" % (
+                pool.head,
+                name,
+                lines,
+                attempt,
+                len(body),
+                body,
             )
         self._request = request
         self._received = 0

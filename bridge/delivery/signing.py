@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 Sign = Callable[[bytes, int, bytes], bytes]
-"""From the end of the `webhook-id`, the attempt's Unix seconds and the body: header lines, each with CRLF."""
+"""From the end of the `webhook-id`, the attempt's Unix seconds and the body: the header lines of timestamp and
+signatures, each with CRLF before it."""
 
+_Value = Callable[[bytes, int, bytes], bytes]
 _Mac = Callable[[bytes], bytes]
 _BLOCK = 64  # bytes of a block of SHA-256
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
@@ -62,19 +64,22 @@ class Signer:
     def __init__(self, endpoint: Endpoint, id_prefix: bytes) -> None:
         secrets = _secrets(endpoint)
         names: set[str] = set()
-        parts: list[Sign] = []
+        parts: list[tuple[bytes, _Value]] = []
+        lone = len(endpoint.signature) == 1
         for number, signature in enumerate(endpoint.signature):
-            key = "signature" if len(endpoint.signature) == 1 else f"signature[{number}]"
+            key = "signature" if lone else f"signature[{number}]"
             name = _header(endpoint.name, key, signature)
             if name.lower() in names:
                 raise EndpointError(endpoint.name, key, f"the header {name} has a signature already")
             names.add(name.lower())
             try:
-                parts.append(_scheme(signature, name, secrets, id_prefix))
+                parts.append((name.encode("ascii"), _scheme(signature, secrets, id_prefix)))
             except SecretError as error:
                 raise EndpointError(endpoint.name, key, str(error)) from None
         self.headers = frozenset(names)
-        self.sign = parts[0] if len(parts) == 1 else _all(parts)
+        self.sign = _lines(parts)
+        if lone and endpoint.signature[0].scheme == "standard" and len(secrets) == 1:
+            self.sign = _usual(secrets[0], id_prefix) or self.sign
 
 
 def make_signer(endpoint: Endpoint, id_prefix: bytes) -> Signer | None:
@@ -116,73 +121,79 @@ def _header(endpoint: str, key: str, signature: Signature) -> str:
 # -- schemes -----------------------------------------------------------------------------------------------
 
 
-def _scheme(signature: Signature, name: str, secrets: list[str], id_prefix: bytes) -> Sign:
-    """Raises SecretError."""
-    head = f"{name}: ".encode("ascii")
+def _scheme(signature: Signature, secrets: list[str], id_prefix: bytes) -> _Value:
+    """What stands in the header of one scheme. Raises SecretError."""
     if signature.scheme == "standard":
-        return _standard(head, secrets, id_prefix)
+        return _standard(secrets, id_prefix)
     newest = next((text for text in secrets if not text.startswith(PRIVATE_PREFIX)), None)
     if newest is None:
         raise SecretError(f"{signature.scheme} needs a secret for HMAC, and whsk_ is for ed25519")
     mac = make_mac(newest.encode("utf-8", "surrogateescape"))
     if signature.scheme == "mes":
-        return _over_body(head, mac)
+        return lambda name, timestamp, body: hexlify(mac(body))
     if signature.scheme == "eryxon":
-        return _over_body(head + b"sha256=", mac)
-    head += signature.prefix.lstrip(" \t").encode("ascii")
+        return lambda name, timestamp, body: b"sha256=" + hexlify(mac(body))
+    prefix = signature.prefix.lstrip(" \t").encode("ascii")
     text = _template(signature.template)
     base64 = signature.encoding == "base64"
-    if text is None and not base64:
-        return _over_body(head, mac)
-    return _over_template(head, mac, text or b"%(body)b", id_prefix, base64=base64)
+
+    def value(name: bytes, timestamp: int, body: bytes) -> bytes:
+        made = mac(text % {b"id": id_prefix + name, b"timestamp": timestamp, b"body": body})
+        return prefix + (b2a_base64(made, newline=False) if base64 else hexlify(made))
+
+    return value
 
 
-def _standard(head: bytes, secrets: list[str], id_prefix: bytes) -> Sign:
+def _standard(secrets: list[str], id_prefix: bytes) -> _Value:
     for text in secrets:
         check_standard(text)
-    keys = [(text.startswith(PRIVATE_PREFIX), a2b_base64(text.partition("_")[2])) for text in secrets]
-    if len(keys) == 1 and not keys[0][0]:
-        inner, outer = _states(keys[0][1])
-        inner.update(id_prefix)
+    makers = [
+        (b"v1a,", _ed25519(_key(text))) if text.startswith(PRIVATE_PREFIX) else (b"v1,", make_mac(_key(text)))
+        for text in secrets
+    ]
 
-        def sign_one(name: bytes, timestamp: int, body: bytes) -> bytes:
-            first = inner.copy()
-            first.update(b"%b.%d.%b" % (name, timestamp, body))
-            second = outer.copy()
-            second.update(first.digest())
-            return b"%bv1,%b\r\n" % (head, b2a_base64(second.digest(), newline=False))
-
-        return sign_one
-    makers = [(b"v1a,", _ed25519(key)) if asymmetric else (b"v1,", make_mac(key)) for asymmetric, key in keys]
-
-    def sign(name: bytes, timestamp: int, body: bytes) -> bytes:
+    def value(name: bytes, timestamp: int, body: bytes) -> bytes:
         content = b"%b%b.%d.%b" % (id_prefix, name, timestamp, body)
-        values = [version + b2a_base64(make(content), newline=False) for version, make in makers]
-        return head + b" ".join(values) + b"\r\n"
+        return b" ".join([version + b2a_base64(make(content), newline=False) for version, make in makers])
 
-    return sign
-
-
-def _over_body(head: bytes, mac: _Mac) -> Sign:
-    return lambda name, timestamp, body: b"%b%b\r\n" % (head, hexlify(mac(body)))
+    return value
 
 
-def _over_template(head: bytes, mac: _Mac, template: bytes, id_prefix: bytes, *, base64: bool) -> Sign:
+def _lines(parts: list[tuple[bytes, _Value]]) -> Sign:
     def sign(name: bytes, timestamp: int, body: bytes) -> bytes:
-        value = mac(template % {b"id": id_prefix + name, b"timestamp": timestamp, b"body": body})
-        return b"%b%b\r\n" % (head, b2a_base64(value, newline=False) if base64 else hexlify(value))
+        lines = [b"\r\n%b: %b" % (header, value(name, timestamp, body)) for header, value in parts]
+        return b"\r\nwebhook-timestamp: %d" % timestamp + b"".join(lines)
 
     return sign
 
 
-def _all(parts: list[Sign]) -> Sign:
-    return lambda name, timestamp, body: b"".join([part(name, timestamp, body) for part in parts])
-
-
-def _template(text: str) -> bytes | None:
-    """The signed text as a format for bytes; None if it is the body alone. Raises SecretError."""
-    if text == "{body}":
+def _usual(secret: str, id_prefix: bytes) -> Sign | None:
+    """`standard` with one secret for HMAC, without a step too many; None for another secret."""
+    if not secret.startswith(HMAC_PREFIX):
         return None
+    inner, outer = _states(_key(secret))
+    inner.update(id_prefix)
+    begin, end = inner.copy, outer.copy
+    second = -1
+    dotted = lines = b""
+
+    def sign(name: bytes, timestamp: int, body: bytes) -> bytes:
+        nonlocal second, dotted, lines
+        if timestamp != second:
+            dotted = b".%d." % timestamp
+            lines = b"\r\nwebhook-timestamp: %d\r\nwebhook-signature: v1," % timestamp
+            second = timestamp
+        first = begin()
+        first.update(name + dotted + body)
+        last = end()
+        last.update(first.digest())
+        return lines + b2a_base64(last.digest(), newline=False)
+
+    return sign
+
+
+def _template(text: str) -> bytes:
+    """The signed text as a format for bytes. Raises SecretError."""
     unknown = [name for name in _PLACEHOLDER.findall(text) if name not in _PLACEHOLDERS]
     if unknown:
         raise SecretError(
@@ -198,6 +209,11 @@ def _template(text: str) -> bytes | None:
 
 
 # -- keys --------------------------------------------------------------------------------------------------
+
+
+def _key(secret: str) -> bytes:
+    """The bytes that the base64 behind the prefix stands for."""
+    return a2b_base64(secret.partition("_")[2])
 
 
 def _states(key: bytes) -> tuple[_Hash, _Hash]:
