@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 Sign = Callable[[bytes, int, bytes], bytes]
-"""From the end of the `webhook-id`, the attempt's Unix seconds and the body: the header lines of timestamp and
-signatures, each with CRLF before it."""
+"""From the end of the `webhook-id`, the attempt's Unix seconds and the body: the header lines of timestamp
+and signatures, each with CRLF before it."""
 
 _Value = Callable[[bytes, int, bytes], bytes]
 _Mac = Callable[[bytes], bytes]

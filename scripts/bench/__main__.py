@@ -2,9 +2,10 @@
 
     python -m scripts.bench [--dir FOLDER] [--rounds 3] [PART …]
 
-Parts: wrk (end to end against wrk on the same sink), latency, memory (idle connections), backlog (a million
-events waiting). All by default. FOLDER must lie on a real file system; the median time of a sync there is
-printed beside the figures. A quiet machine gives the better figures; ratios hold on a busy one too.
+Parts: wrk (end to end against wrk on the same sink), signing (with signatures against without), latency,
+memory (idle connections), backlog (a million events waiting). All by default. FOLDER must lie on a real file
+system; the median time of a sync there is printed beside the figures. A quiet machine gives the better
+figures; ratios hold on a busy one too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from base64 import b64encode
 from pathlib import Path
 
 from bridge.mqtt.encoder import encode_connect
@@ -64,17 +66,22 @@ wrk.headers["webhook-id"] = "msg_0123456789ab_0000000000000001"
     return float(next(line for line in out.splitlines() if "Requests/sec" in line).split()[1])
 
 
-def end_to_end(sink: Sink, folder: Path) -> tuple[float, float]:
-    """Events per second from the first publish to the last receipt, and publishes acknowledged per second."""
-    broker = Broker(folder, webhook(sink.port))
+def end_to_end(sink: Sink, folder: Path, **keys: object) -> tuple[float, float, float]:
+    """Events/s from the first publish to the last receipt, publishes acknowledged/s, processor µs an event.
+
+    `keys` are those of the webhook block.
+    """
+    broker = Broker(folder, webhook(sink.port, **keys))
     try:
         sink.say("reset")
+        before = broker.cpu()
         done = publish(broker.port, "--count", EVENTS, "--size", PAYLOAD, "--publishers", 10)
         last = sink.wait_for(EVENTS, 120)
         requests, distinct = sink.count()
         if (requests, distinct) != (EVENTS, EVENTS):
             raise SystemExit(f"the sink got {requests} requests with {distinct} ids, not {EVENTS}")
-        return EVENTS / (last - done["begin"]), done["acked"] / done["seconds"]
+        spent = (broker.cpu() - before) / EVENTS * 1e6
+        return EVENTS / (last - done["begin"]), done["acked"] / done["seconds"], spent
     finally:
         broker.close()
 
@@ -89,7 +96,7 @@ def part_wrk(folder: Path, rounds: int) -> None:
         sink = Sink()
         try:
             reached = wrk(sink, folder)
-            events, acked = end_to_end(sink, folder / f"wrk{number}")
+            events, acked, _ = end_to_end(sink, folder / f"wrk{number}")
         finally:
             sink.close()
         ratios.append(events / reached)
@@ -98,6 +105,27 @@ def part_wrk(folder: Path, rounds: int) -> None:
             f"(acknowledged {acked:,.0f}/s); ratio {events / reached:.2f}"
         )
     print(f"wrk: median ratio {statistics.median(ratios):.2f} (at least 0.3 is asked)")
+
+
+def part_signing(folder: Path, rounds: int) -> None:
+    """Events/s with Standard Webhooks signatures as a share of those without, in turn."""
+    signed = {"signature": "standard", "secret": f'"whsec_{b64encode(bytes(range(32))).decode()}"'}
+    rates: dict[str, list[float]] = {"off": [], "on": []}
+    costs: dict[str, list[float]] = {"off": [], "on": []}
+    for number in range(rounds):
+        for name in ("off", "on") if number % 2 == 0 else ("on", "off"):
+            sink = Sink()
+            try:
+                keys = signed if name == "on" else {}
+                events, _, spent = end_to_end(sink, folder / f"signing-{name}{number}", **keys)
+            finally:
+                sink.close()
+            rates[name].append(events)
+            costs[name].append(spent)
+            print(f"signing {name}: {events:,.0f} events/s, {spent:.1f} µs of processor time per event")
+    rate = statistics.median(rates["on"]) / statistics.median(rates["off"])
+    cost = statistics.median(costs["off"]) / statistics.median(costs["on"])
+    print(f"signing: ratio of the medians {rate:.2f} (at least 0.9 is asked); by processor time {cost:.2f}")
 
 
 def part_latency(folder: Path, rounds: int) -> None:
@@ -190,7 +218,13 @@ def part_backlog(folder: Path, rounds: int) -> None:
         sink.close()
 
 
-PARTS = {"wrk": part_wrk, "latency": part_latency, "memory": part_memory, "backlog": part_backlog}
+PARTS = {
+    "wrk": part_wrk,
+    "signing": part_signing,
+    "latency": part_latency,
+    "memory": part_memory,
+    "backlog": part_backlog,
+}
 
 
 def main() -> None:
