@@ -131,6 +131,21 @@ async def test_an_outage_in_which_nothing_answers_holds_up_one_connection_for_a_
     assert await resolver.resolve("mes.example") == (TWO,)
 
 
+async def test_an_answer_that_is_too_old_is_not_used_while_nothing_answers(
+    dns: Dns, resolver: Resolver
+) -> None:
+    await resolver.resolve("mes.example")
+    dns.gate.clear()
+    dns.time += STALE_S + 1
+    waiting = asyncio.ensure_future(resolver.resolve("mes.example"))
+    assert not (await asyncio.wait([waiting], timeout=PATIENCE_S + 0.1))[0]
+    dns.fail()
+    dns.gate.set()
+    for _ in range(2):  # the second one within the time in which nothing is asked
+        with pytest.raises(socket.gaierror):
+            await (waiting if not waiting.done() else resolver.resolve("mes.example"))
+
+
 async def test_a_late_answer_within_the_patience_is_used(dns: Dns, resolver: Resolver) -> None:
     await resolver.resolve("mes.example")
     dns.answer = (TWO,)
