@@ -510,6 +510,10 @@ class Lane:
         row.keys = (key,)
         self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
 
+    async def authorized(self) -> str:
+        """Wait until requests can be sent with a token, where they need one; why they cannot, or empty."""
+        return "" if self._tokens is None else await self._tokens.wait()
+
     def _authorized(self) -> None:
         """A new token has come."""
         if self._tokens is not None and self._tokens.value is not None:

@@ -167,6 +167,7 @@ class TokenSource:
         self._forced = -math.inf
         self._wanted = False  # asked for since the last one came
         self._in_a_row = 0
+        self._cause = ""  # of the last failure
         self._next_log = 0.0
         self._told = False
         self._task: asyncio.Task[None] | None = None
@@ -190,6 +191,12 @@ class TokenSource:
         if self.value is not None and now >= self._ends:
             self.value = None
         return self.value is not None
+
+    async def wait(self) -> str:
+        """Wait for a token, or for a request for one to fail; the cause, empty if there is a token."""
+        if not self.ready() and self._task is not None:
+            await asyncio.wait((self._task,))
+        return "" if self.value is not None else self._cause or "not asked for yet"
 
     def refused(self, *, latest: bool) -> bool:
         """The endpoint answered 401; whether the request is to be sent again.
@@ -266,6 +273,7 @@ class TokenSource:
     def _failed(self, text: str) -> None:
         self.failures += 1
         self._in_a_row += 1
+        self._cause = f"{self._where.label}: {text}"
         now = self._now()
         if now >= self._next_log:
             self._next_log = now + LOG_EVERY_S

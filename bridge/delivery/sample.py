@@ -16,6 +16,7 @@ from bridge.delivery.attempt_text import request_head, response_parts
 from bridge.delivery.http import Connection
 from bridge.delivery.lane import Lane
 from bridge.delivery.retry import Outcome
+from bridge.delivery.signing import SigningError
 from bridge.events.event import MESSAGE_EVENTS, TOPIC_EVENTS, Event, EventType
 from bridge.events.formats import BodyCounts, make_formatter
 
@@ -73,12 +74,18 @@ def sample_event(kind: EventType, lane: int, now_ms: int) -> Event:
 
 
 async def send_test(lane: Lane, kind: EventType) -> Trial:
-    """Send one test request on a connection of its own; it ends within the endpoint's time limit."""
+    """Send one test request on a connection of its own; it ends within the endpoint's time limit.
+
+    An endpoint with OAuth2 is first waited for until its token server has answered.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Outcome | None] = loop.create_future()
     event = sample_event(kind, lane.id, int(time.time() * 1000))
     body = make_formatter(lane.endpoint, BodyCounts())(event)
     seq = _OWN_IDS | secrets.randbits(62)
+    missing = await lane.authorized()
+    if missing:
+        return _unsent(seq, body, f"no token from {missing}")
     pool = lane.pool.twin()
 
     def finish(connection: Connection, outcome: Outcome | None = None) -> None:
@@ -92,7 +99,10 @@ async def send_test(lane: Lane, kind: EventType) -> Trial:
         assert connection is not None  # noqa: S101  the first of its pool
         connection.event = event
         began = loop.time()
-        connection.send(seq, 1, body)
+        try:
+            connection.send(seq, 1, body)
+        except SigningError as error:
+            return _unsent(seq, body, str(error))
         outcome = await done
         took = loop.time() - began
     finally:
@@ -110,4 +120,20 @@ async def send_test(lane: Lane, kind: EventType) -> Trial:
         response=head,
         response_body=text,
         error="" if outcome is None else scrub(str(outcome)),
+    )
+
+
+def _unsent(seq: int, body: bytes, error: str) -> Trial:
+    """No request could be sent."""
+    return Trial(
+        ok=False,
+        id=f"{seq:016x}",
+        took_ms=0.0,
+        address="",
+        request="",
+        body=body[:BODY_CHARACTERS].decode("utf-8", "replace"),
+        status=None,
+        response="",
+        response_body="",
+        error=error,
     )

@@ -12,11 +12,13 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from bridge.config.settings import Credentials, Egress, Endpoint, Secret
+from bridge.config.settings import BatchPolicy, Credentials, Egress, Endpoint, Secret
 from bridge.delivery import oauth2
 from bridge.delivery.connect import Network
 from bridge.delivery.oauth2 import FORCED_S, MAX_RESPONSE, RENEW_AT, make_token_source
+from bridge.delivery.sample import send_test
 from bridge.delivery.target import EndpointError, Target
+from bridge.events.event import EventType
 from tests.integration import receiver as scripts
 from tests.integration.receiver import Exchange, Receiver, Script
 from tests.unit.delivery.conftest import until
@@ -485,3 +487,48 @@ async def test_what_waits_for_a_token_outlives_the_process(receiver: Receiver, s
     requests = await receiver.wait_count(5)
     assert {request.id for request in requests} == {again.webhook_id(seq) for seq in seqs}
     await again.lane.stop(0)
+
+
+async def test_a_test_request_has_the_token_or_says_why_there_is_none(
+    receiver: Receiver, server: Tokens
+) -> None:
+    server.scripts.append(answer(503))
+    rig = Rig(receiver.url(), credentials=credentials(server.url()))  # not started: nobody has asked yet
+    failed = await send_test(rig.lane, EventType.MESSAGE_PUBLISH)
+    assert not failed.ok
+    assert failed.error == f"no token from {server.url()}: status 503"
+    assert receiver.requests == []
+    again = await send_test(rig.lane, EventType.MESSAGE_PUBLISH)  # before it is asked again
+    assert again.error == failed.error
+    await rig.lane.stop(0)
+    rig = Rig(receiver.url(), credentials=credentials(server.url()))
+    good = await send_test(rig.lane, EventType.MESSAGE_PUBLISH)
+    assert good.ok
+    assert receiver.requests[0].header("authorization") == "Bearer token-1"
+    assert "token-1" not in good.request
+    await rig.lane.stop(0)
+
+
+async def test_groups_wait_for_the_token_and_go_out_again_after_a_401(
+    receiver: Receiver, server: Tokens
+) -> None:
+    async def check(exchange: Exchange) -> None:
+        good = exchange.request.header("authorization") != "Bearer token-1"
+        await exchange.respond(204 if good else 401)
+
+    receiver.script = check
+    rig = Rig(
+        receiver.url(), credentials=credentials(server.url()), batch=BatchPolicy(max_events=10, max_wait=0.01)
+    ).start()
+    for number in range(30):
+        rig.publish(str(number))
+    rig.flush()
+    await until(lambda: rig.lane.delivered == 30)
+    assert rig.lane.failed == 0
+    assert {request.attempt for request in receiver.requests} == {1}
+    good = [r for r in receiver.requests if r.header("authorization") == "Bearer token-2"]
+    assert len({request.id for request in good}) == len(good)
+    assert sum(len(request.json) for request in good) == 30
+    bodies = {request.id: request.body for request in good}
+    assert all(bodies[request.id] == request.body for request in receiver.requests)
+    await rig.lane.stop(0)

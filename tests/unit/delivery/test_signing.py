@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config.settings import Endpoint, Secret, Signature
+from bridge.config.settings import BatchPolicy, BreakerPolicy, Endpoint, Secret, Signature
 from bridge.delivery.signing import Signer, make_signer
 from bridge.delivery.target import EndpointError, Target
+from tests.integration.receiver import Receiver
+from tests.unit.delivery.conftest import until
+from tests.unit.delivery.rig import Rig
 
 # INTEROP 5, and the test of the reference libraries.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -308,3 +311,56 @@ def test_ed25519_keys_are_the_usual_ones() -> None:
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
     value = sign("standard", secrets=(secret,), body=b"")["webhook-signature"]
     public.verify(base64.b64decode(value.removeprefix("v1a,")), f"{ID}.{TIMESTAMP}.".encode())
+
+
+# -- in a lane ---------------------------------------------------------------------------------------------
+
+
+async def test_what_cannot_be_signed_is_no_fault_of_the_endpoint(receiver: Receiver) -> None:
+    """The event waits for its retry; the breaker does not count it, and the next one goes out."""
+    rig = Rig(
+        receiver.url(),
+        signature=(Signature(),),
+        secrets=(Secret(value=SECRET),),  # type: ignore[arg-type]
+        breaker=BreakerPolicy(failures=1),
+    ).start()
+    sign = rig.lane.pool.sign
+    assert sign is not None
+
+    def broken(name: bytes, timestamp: int, body: bytes) -> bytes:
+        raise MemoryError(SECRET)
+
+    rig.lane.pool.sign = broken
+    rig.publish("first")
+    rig.flush()
+    await until(lambda: rig.lane.retrying == 1)
+    assert rig.lane.pool.in_flight == 0
+    rig.flush()
+    (row,) = rig.store.retries(rig.lane.id)
+    assert row.error == "sign: cannot sign: MemoryError"
+    rig.lane.pool.sign = sign
+    rig.publish("second")
+    rig.flush()
+    (request,) = await receiver.wait_count(1)
+    assert request.json["topic"] == "second"
+    standardwebhooks.Webhook(SECRET).verify(request.body, dict(request.headers))
+    assert rig.lane.dead == 0
+    await rig.lane.stop(0)
+
+
+async def test_a_group_is_signed_as_it_is_sent(receiver: Receiver) -> None:
+    rig = Rig(
+        receiver.url(),
+        signature=(Signature(), Signature(scheme="mes")),
+        secrets=(Secret(value=SECRET),),  # type: ignore[arg-type]
+        batch=BatchPolicy(max_events=5, max_wait=0.01),
+    ).start()
+    for number in range(20):
+        rig.publish(str(number))
+    rig.flush()
+    await until(lambda: rig.lane.delivered == 20)
+    assert len(receiver.requests) < 20
+    for request in receiver.requests:
+        standardwebhooks.Webhook(SECRET).verify(request.body, dict(request.headers))
+        assert request.header("x-mes-signature") == hex_of(SECRET, request.body)
+    await rig.lane.stop(0)
