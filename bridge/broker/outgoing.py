@@ -196,7 +196,7 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
     if delivery is None or delivery.qos != 2:
         code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND if conn.version == 5 else 0
         if packet.reason_code < 0x80:
-            conn.transport.write(encoder.encode_pubrel(conn.version, packet.packet_id, code))
+            conn.journal.answer(conn, encoder.encode_pubrel(conn.version, packet.packet_id, code))
         return
     if packet.reason_code >= 0x80:  # [MQTT-4.3.3-4]: the exchange ends here
         session.land(packet.packet_id)
@@ -206,7 +206,8 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
     if not delivery.released:
         delivery.released = True
         _acked(conn, delivery)
-    conn.transport.write(encoder.encode_pubrel(conn.version, packet.packet_id))
+    # Not past a CONNACK that still waits ([MQTT-3.2.0-1]), and counted as what the client has to read.
+    conn.journal.answer(conn, encoder.encode_pubrel(conn.version, packet.packet_id))
 
 
 def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:

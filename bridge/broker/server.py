@@ -30,6 +30,8 @@ SWEEP_S = 0.5
 """How often time limits are looked at: keepalive, CONNECT, session expiry, delayed wills."""
 LINGER_S = 10.0
 """How long a client may take to read the rest after its end, before its network connection is cut."""
+SWEEP_STEP = 512
+"""Connections, and sessions, that are looked at in one turn."""
 FULL_LOG_S = 10.0
 """How often a reached limit is logged."""
 
@@ -65,6 +67,8 @@ class Broker:
         self._clock = clock
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
+        self._due_connections: list[Connection] = []  # that this round has still to look at
+        self._due_sessions: list[Session] = []
         self._full_logged = -FULL_LOG_S
         journal.on_stall.append(lambda stalled: self.turn.hold("store", stalled))
 
@@ -349,10 +353,20 @@ class Broker:
     # -- time ---------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
+        """Begin a round of looking at everybody's time limits."""
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        if not self._due_connections:
+            self._due_connections = list(self.connections)
+        if not self._due_sessions:
+            self._due_sessions = list(self.away.values())
+        self._sweep_on()
+
+    def _sweep_on(self) -> None:
+        """Look at some of them, and at the others in the next turns, so that many hold nobody up."""
         now = self.loop.time()
         connect_timeout = self.settings.connect_timeout
-        for connection in list(self.connections):
+        due = self._due_connections
+        for connection in due[-SWEEP_STEP:]:
             if connection.closed:
                 if now - connection.idle_since > LINGER_S:
                     connection.transport.abort()
@@ -367,8 +381,17 @@ class Broker:
                 connection.idle_since = now
             elif connection.keepalive and now - connection.idle_since > connection.keepalive:
                 connection.end("keepalive_timeout", ReasonCode.KEEP_ALIVE_TIMEOUT)  # [MQTT-3.1.2-22]
-        for session in list(self.away.values()):
+        del due[-SWEEP_STEP:]
+        away = self._due_sessions
+        for session in away[-SWEEP_STEP:]:
             if session.will_due is not None and session.will_due[0] <= now:
                 self._settle_will(session)
-            if session.expires_at is not None and session.expires_at <= now:
+            if session.expires_at is not None and session.expires_at <= now and self._is_away(session):
                 self.terminate(session, "expired")
+        del away[-SWEEP_STEP:]
+        if due or away:
+            self.loop.call_soon(self._sweep_on)
+
+    def _is_away(self, session: Session) -> bool:
+        """Whether it still is: it may have ended, or its client come back, since the round began."""
+        return self.away.get(session.clientid) is session
