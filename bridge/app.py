@@ -55,6 +55,7 @@ class App:
         path = settings.store_path
         self.store = SqliteStore.open(path, loop, sync_delay=settings.store.sync_delay)
         self.fatal: str | None = None
+        self._closed = False
         self.stopping = asyncio.Event()
         try:
             self._build()
@@ -118,10 +119,10 @@ class App:
         return min((low for low in lows if low is not None), default=None)
 
     def _store_failed(self, error: StoreError) -> None:
-        """A sync failed: what the disk holds is unknown, so no more may be promised."""
+        """What the disk holds is unknown (a sync failed, a file is gone): no more may be promised."""
         self.fatal = str(error)
         self.journal.end()
-        log.critical("the store cannot be synced, HookMQ ends: %s", error)
+        log.critical("the store has failed, HookMQ ends: %s", error)
         self.stopping.set()
 
     async def start(self) -> list[str]:
@@ -200,12 +201,15 @@ class App:
         await asyncio.gather(*(lane.stop(self.loop.time() + DRAIN_S) for lane in self.lanes))
         if self.fatal is None:
             self.journal.flush()
+        self.close()
         # Let the goodbyes and the last acknowledgements leave the process.
         await asyncio.sleep(0)
 
     def close(self) -> None:
-        """Close the store; nothing can be stored any more."""
-        self.journal.close()
+        """Close the store, once; nothing can be stored any more."""
+        if self.fatal is None and not self._closed:
+            self._closed = True
+            self.journal.close()
 
 
 def _mark(lanes: set[int], lane: int, on: bool) -> None:
@@ -279,8 +283,7 @@ async def _main(settings: Settings) -> int:
         log.info("stopped")
         return 1 if app.fatal else 0
     finally:
-        if app.fatal is None:
-            app.close()
+        app.close()
 
 
 def run(settings: Settings, *, conf: Path) -> int:

@@ -155,10 +155,6 @@ def random_bytes(path: Path) -> None:
     path.write_bytes(os.urandom(8192))
 
 
-def a_folder(path: Path) -> None:
-    path.mkdir()
-
-
 def newer(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE meta SET value = 99 WHERE key = 'version'")
@@ -172,11 +168,6 @@ def torn_state(path: Path) -> None:
 def torn_serial(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("INSERT INTO state VALUES ('connection', 'one', x'90')")
-
-
-def torn_cursor(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE lanes SET holes = x'c1'")
 
 
 def overwritten(path: Path) -> None:
@@ -204,10 +195,7 @@ async def test_a_file_that_is_no_store_or_damaged(tmp_path: Path) -> None:
 
     await asyncio.gather(
         *(start(damage, store=False) for damage in (random_bytes, a_folder)),
-        *(
-            start(damage, store=True)
-            for damage in (newer, torn_state, torn_serial, torn_cursor, overwritten)
-        ),
+        *(start(damage, store=True) for damage in (newer, torn_state, torn_serial, torn_cursor, overwritten)),
     )
 
 
@@ -292,5 +280,20 @@ async def test_a_store_that_is_taken_away_ends_it(tmp_path: Path) -> None:
         client.send(Publish("a", b"x", qos=1, packet_id=9))
         await until(lambda: not hookmq.running, "the process ends", 10)
         assert hookmq.code == 1
-        assert hookmq.log.count("the store cannot be") == 1
+        assert hookmq.log.count("the store has failed, HookMQ ends: ") == 1
         assert "Traceback" not in hookmq.log
+
+
+async def test_without_uvloop(tmp_path: Path) -> None:
+    """Where uvloop does not exist, asyncio's own loop does all that it does."""
+    (tmp_path / "uvloop.py").write_text("raise ImportError")
+    async with Receiver() as receiver:
+        block = webhook(receiver.url(), "on_message_publish", "on_client_disconnected")
+        async with HookMQ(tmp_path, block, env={"PYTHONPATH": str(tmp_path)}) as hookmq:
+            client = await Client.connect(hookmq.port, "c", version=5)
+            for number in range(50):
+                await client.publish("a", b"%d" % number, qos=1)
+            hookmq.send_signal(signal.SIGTERM)
+            await client.expect_disconnect(0x8B)
+            assert await hookmq.ended() == 0
+        assert len({r.id for r in await receiver.wait_count(51)}) == len(receiver.requests) == 51
