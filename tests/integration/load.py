@@ -128,7 +128,8 @@ class Publisher(asyncio.Protocol):
         self.closed = False
         self.connected = False
         self.stopped = False
-        self.slowest = 0.0
+        self.slowest = 0.0  # seconds from a message to its acknowledgement
+        self.latest = 0.0  # when the latest acknowledgement came (monotonic seconds)
         self._window = window
         self._size = size
         self._topic = topic
@@ -158,11 +159,12 @@ class Publisher(asyncio.Protocol):
         if not self.connected:
             assert data == b"\x20\x02\0\0"
             self.connected = True
+            self.latest = time.monotonic()
             self._send(self._window)
             return
         whole = len(data) // 4
         self._rest = data[whole * 4 :]
-        now = time.monotonic()
+        now = self.latest = time.monotonic()
         for at in range(0, whole * 4, 4):
             packet_id = self.acked % 65535 + 1
             assert data[at : at + 4] == b"\x40\x02" + packet_id.to_bytes(2, "big"), data[at : at + 4]
