@@ -1,7 +1,8 @@
 """A process to be killed: commits batch after batch and prints what is durable, as `<batch number> <count>`.
 
 Usage: python -m tests.contract.store_writer FILE SYNC_DELAY. Event number i (from 0, over all batches) has
-the payload `<i>`; every third batch also retries its first event, and state row `last` holds the highest number.
+the payload `<i>`; every third batch also retries its first event, and state row `last` holds the highest
+number.
 """
 
 from __future__ import annotations
