@@ -7,7 +7,6 @@ that MQTTX is built on, with MQTTX's defaults.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shlex
@@ -229,11 +228,14 @@ def test_every_block_is_tested() -> None:
 
 
 def test_links() -> None:
-    targets = set(re.findall(r"\]\(([^)#\s]+)", README)) - {"docs/benchmarks.md"}  # `make bench` writes it
-    missing = [
-        target for target in targets if not target.startswith("https://") and not (ROOT / target).exists()
-    ]
-    assert missing == []
+    """Files and their headings are there."""
+    targets = set(re.findall(r"\]\((?!https://)([^)\s]+)", README)) - {"docs/benchmarks.md"}  # `make bench`
+    for target in targets:
+        path, _, heading = target.partition("#")
+        assert (ROOT / path).exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", title).replace(" ", "-").lower() for title in titles]
     picture = ET.parse(ROOT / "docs" / "images" / "hookmq.svg").getroot()
     assert picture.find("{http://www.w3.org/2000/svg}title") is not None
 
@@ -367,12 +369,9 @@ async def test_break_it(stage: Stage, command: Callable[[str], str]) -> None:
             # The disconnection waits behind the connack: one client's connection events keep their order.
             await failing.says("webhook-attempt: 1", 2)
             refused = await failing.stop()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         async with stage.listener() as listener:
             await listener.says("webhook-attempt: 2", 2)
             await listener.says('"action":"client_disconnected"}')
-            assert loop.time() - began < 10
             taken = await listener.stop()
         assert re.findall(r"POST /  500", refused)
         attempts = dict(re.findall(r"webhook-id: (\S+)\n.*\n  webhook-attempt: (\d)", taken))
