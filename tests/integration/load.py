@@ -80,6 +80,20 @@ class Sink:
         """How often each id came."""
         return Counter(post.id for post in self.posts)
 
+    def watch(self, mark: bytes) -> Callable[[], bool]:
+        """Whether a body that holds the mark came since this call; each body is looked at once."""
+        begin = len(self.posts)
+
+        def came() -> bool:
+            nonlocal begin
+            for index in range(begin, len(self.posts)):
+                if mark in self.posts[index].body:
+                    return True
+            begin = len(self.posts)
+            return False
+
+        return came
+
     async def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:  # noqa: ASYNC109
         """Wait for the condition."""
         try:

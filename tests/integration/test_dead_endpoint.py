@@ -27,8 +27,8 @@ async def latencies(client: Client, count: int = 100) -> list[float]:
 
 def assert_fast(times: list[float]) -> None:
     """A few milliseconds; the bounds leave room for a busy machine, and none for a request's time limit."""
-    assert median(times) < 0.02, times
-    assert times[-1] < 0.5, times
+    assert median(times) < 0.05, times
+    assert times[-1] < 1, times
 
 
 async def test_nobody_listens_there(tmp_path: Path) -> None:
