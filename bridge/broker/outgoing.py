@@ -140,7 +140,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
         _unsendable(conn, packet_id, message.topic, alias)  # [MQTT-3.1.2-25]
         return
     delivery.sent = True
-    conn.transport.write(data)
+    conn.queue(data)
     conn.broker.stats.sent += 1
     client = conn.client
     for on_delivered in conn.broker.hooks.on_delivered:
@@ -252,7 +252,7 @@ def _resend(conn: Connection, session: Session) -> bool:
         if delivery is None:
             continue
         if delivery.released:
-            conn.transport.write(encoder.encode_pubrel(conn.version, packet_id))
+            conn.queue(encoder.encode_pubrel(conn.version, packet_id))
         else:
             _send(conn, delivery, packet_id, dup=delivery.sent)
     if left:

@@ -54,6 +54,7 @@ class Broker:
         self.rows = Rows(journal)
         self.stats = Stats()
         self.sessions: dict[str, Session] = {}
+        self._unwritten: list[Connection] = []
         self.away: dict[str, Session] = {}  # those of `sessions` that are not connected
         self.connections: set[Connection] = set()
         self.subscriptions = Subscriptions()
@@ -151,6 +152,17 @@ class Broker:
         if connection in self.connections:
             self.connections.remove(connection)
             self._per_listener[id(connection.listener)] -= 1
+
+    def flush_later(self, connection: Connection) -> None:
+        """Have the connection's queued messages written at the end of the turn."""
+        if not self._unwritten:
+            self.loop.call_soon(self._flush)
+        self._unwritten.append(connection)
+
+    def _flush(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for connection in unwritten:
+            connection.flush()
 
     # -- sessions -----------------------------------------------------------------------------------------
 
