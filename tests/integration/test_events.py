@@ -9,8 +9,6 @@ import re
 import time
 from pathlib import Path
 
-import pytest
-
 from bridge.mqtt.packets import Puback, Publish, Will
 from tests.integration.mqtt_client import Client
 from tests.integration.process import ALL_EVENTS, HookMQ, webhook
@@ -145,22 +143,24 @@ EXPECTED = {
 MARKED = {"plain": {2}, "base62": {5}}  # by index: sent as base64 instead
 
 
-@pytest.mark.parametrize("encoding", EXPECTED)
-async def test_encodings(tmp_path: Path, encoding: str) -> None:
-    async with Receiver() as receiver:
-        block = webhook(
-            receiver.url(), "on_message_publish", extra=f"body.encoding = {encoding}", pool_size=1
-        )
-        async with HookMQ(tmp_path, block) as hookmq:
-            client = await Client.connect(hookmq.port, "c")
-            for payload in PAYLOADS:
-                await client.publish("t", payload, qos=1)
-            requests = await receiver.wait_count(len(PAYLOADS))
-        assert [r.json["payload"] for r in requests] == EXPECTED[encoding]
+async def test_encodings(tmp_path: Path) -> None:
+    async def check(encoding: str) -> None:
+        async with Receiver() as receiver:
+            block = webhook(
+                receiver.url(), "on_message_publish", extra=f"body.encoding = {encoding}", pool_size=1
+            )
+            async with HookMQ(tmp_path / encoding, block) as hookmq:
+                client = await Client.connect(hookmq.port, "c")
+                for payload in PAYLOADS:
+                    await client.publish("t", payload, qos=1)
+                requests = await receiver.wait_count(len(PAYLOADS))
+        assert [r.json["payload"] for r in requests] == EXPECTED[encoding], encoding
         for index, request in enumerate(requests):
             marked = index in MARKED.get(encoding, ())
             assert request.body.endswith(b'","payload_encoding":"base64"}') is marked
             assert ("payload_encoding" in request.json) is marked
+
+    await asyncio.gather(*(check(encoding) for encoding in EXPECTED))
 
 
 async def test_what_rules_match(tmp_path: Path) -> None:
