@@ -20,7 +20,7 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
-from bridge.config.settings import BacklogBound, Endpoint, Settings
+from bridge.config.settings import BacklogBound, Endpoint, Mqtt, Settings
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
@@ -38,6 +38,8 @@ log = logging.getLogger("bridge")
 
 DRAIN_S = 5.0
 """How long requests in flight may take to end after a signal to stop."""
+OWN_FILES = 64
+"""Files that are neither a client nor a webhook's connection, with some to spare."""
 WATCH_S = 0.25
 PARKED_S = 60.0
 
@@ -87,7 +89,8 @@ class App:
         self.journal.low = self._low
         refusing = any(endpoint.backlog.on_full == "refuse" for endpoint in endpoints)
         self.feed = EventFeed(self.journal, self._rules(endpoints), refusing=refusing)
-        self.broker = Broker(settings.mqtt, self.journal, self.loop)
+        self.mqtt = _within_file_limit(settings)
+        self.broker = Broker(self.mqtt, self.journal, self.loop)
         users = {user: secret.get_secret_value().encode() for user, secret in settings.auth.password}
         self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=settings.auth.allow_anonymous)])
         self._watcher: asyncio.TimerHandle | None = None
@@ -158,6 +161,11 @@ class App:
         lines.append(f"  store      {self.settings.store_path}")
         if lost:
             lines.append(f"  restored   {lost:,} connections had not ended properly; their ends were told")
+        if self.mqtt.max_connections < self.settings.mqtt.max_connections:
+            log.info(
+                "mqtt.max_connections: %d, more open files are not allowed here (ulimit -n)",
+                self.mqtt.max_connections,
+            )
         if on_tmpfs(self.settings.store_path):
             log.warning(
                 "sqlite.mounted_file_path: %s is in memory (tmpfs), a power cut loses it", self.store.path
@@ -238,17 +246,34 @@ def _loop_factory() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _raise_file_limit() -> None:
-    """As many open files as the system allows: each connection is one, and a login's limit is often 1,024."""
+def _raise_file_limit() -> int | None:
+    """As many open files as the system allows: each connection is one, and a login's limit is often 1,024.
+
+    Returns how many that are, None where it cannot be told.
+    """
     try:
         import resource  # noqa: PLC0415  not on Windows
     except ImportError:
-        return
+        return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         # macOS has its own maximum below an unlimited hard limit; the soft limit stays as it is then.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _within_file_limit(settings: Settings) -> Mqtt:
+    """The `mqtt` block with no more connections than leave files for the webhooks, the store and the log."""
+    limit = _raise_file_limit()
+    if limit is None:
+        return settings.mqtt
+    own = OWN_FILES + sum(endpoint.pool_size for endpoint in settings.webhooks)
+    room = max(limit - own, limit // 2)
+    if room >= settings.mqtt.max_connections:
+        return settings.mqtt
+    return settings.mqtt.model_copy(update={"max_connections": room})
 
 
 async def _main(settings: Settings) -> int:
@@ -292,7 +317,6 @@ def run(settings: Settings, *, conf: Path) -> int:
         configure(settings.log)
     except LogError as error:
         raise StartError(str(error)) from None
-    _raise_file_limit()
     if sys.version_info >= (3, 12):
         return asyncio.run(_main(settings), loop_factory=_loop_factory)
     with asyncio.Runner(loop_factory=_loop_factory) as runner:

@@ -254,6 +254,23 @@ async def test_as_many_open_files_as_the_machine_allows(tmp_path: Path) -> None:
         assert resource.prlimit(hookmq.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
+async def test_clients_leave_files_for_the_webhook(tmp_path: Path) -> None:
+    """More clients than the machine allows files: those are closed, and what the others send is delivered."""
+    few = ("sh", "-c", 'ulimit -n 128 && exec "$@"', "sh")
+    async with Receiver() as receiver:
+        block = webhook(receiver.url(), "on_message_publish", pool_size=8)
+        async with HookMQ(tmp_path, block, prefix=few) as hookmq:
+            client = await Client.connect(hookmq.port, "c")
+            silent = [await Client.open(hookmq.port) for _ in range(150)]
+            await hookmq.said("WARNING mqtt.max_connections: 64 are open, new ones are closed")
+            await client.publish("a", b"x", qos=1)  # the first POST: its connection is opened now
+            await receiver.wait_count(1)
+            await asyncio.gather(*(other.wait_closed() for other in silent[63:]))
+            assert hookmq.log.count("are open") == 1
+            for other in silent:
+                other.abort()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/shm of Linux")
 async def test_a_store_in_memory_gets_a_warning(tmp_path: Path) -> None:
     folder = Path("/dev/shm") / f"hookmq-test-{os.getpid()}"
