@@ -190,6 +190,7 @@ class Connection(asyncio.Protocol):
         decoder = self.decoder
         broker = self.broker
         broker.read_at = broker.now_ms()
+        broker.reading = self
         try:
             for packet in decoder.feed(data):
                 if type(packet) is Publish:
@@ -203,6 +204,8 @@ class Connection(asyncio.Protocol):
             log.exception("client %s at %s: an internal error", self.name, self.peername)
             self.end("internal_error", ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
             return
+        finally:
+            broker.reading = None
         if decoder.error is not None:
             self.fault(decoder.error.reason_code, str(decoder.error))
         elif self.unacked > self.settings.max_inflight_window:
@@ -212,7 +215,9 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         if transport.is_closing():
             return
-        if self.out is not None:  # what came before goes before it
+        if self.broker.reading is self:  # an answer at once; there may be thousands in what was read
+            self.queue(data)
+        elif self.out is not None:  # what came before goes before it
             self.out.append(data)
             self.flush()
         else:
@@ -229,8 +234,8 @@ class Connection(asyncio.Protocol):
         if self.throttled:
             self._release()
 
-    def queue(self, data: bytes) -> None:
-        """Write a message together with all others that this turn brings for the client."""
+    def queue(self, data: bytes | bytearray) -> None:
+        """Write it together with all other messages and answers that this turn brings for the client."""
         out = self.out
         if out is None:
             self.out = [data]

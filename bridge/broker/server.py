@@ -62,6 +62,7 @@ class Broker:
         self.turn = Turn(loop, settings.turn_bytes)
         self.serial = 0  # of the latest connection; the key of its row
         self.read_at = 0  # Unix ms at which the data that is being processed was read
+        self.reading: Connection | None = None  # whose data is being processed
         # What a client may have open towards us (section 3.3.4).
         self.receive_maximum = min(settings.max_inflight_window, settings.max_awaiting_rel)
         self._per_listener: dict[int, int] = {}  # open connections, by id() of the listener
