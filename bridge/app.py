@@ -21,7 +21,7 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
-from bridge.config.settings import BacklogBound, Endpoint, Settings
+from bridge.config.settings import BacklogBound, Endpoint, Mqtt, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
@@ -48,6 +48,8 @@ log = logging.getLogger("bridge")
 
 DRAIN_S = 5.0
 """How long requests in flight may take to end after a signal to stop."""
+OWN_FILES = 64
+"""Files that are neither a client nor a webhook's connection, with some to spare."""
 WATCH_S = 0.25
 PARKED_S = 60.0
 
@@ -65,6 +67,7 @@ class App:
         path = settings.store_path
         self.store = SqliteStore.open(path, loop, sync_delay=settings.store.sync_delay)
         self.fatal: str | None = None
+        self._closed = False
         self.stopping = asyncio.Event()
         try:
             self._build()
@@ -99,7 +102,8 @@ class App:
         self.journal.low = self._low
         refusing = any(endpoint.backlog.on_full == "refuse" for endpoint in endpoints)
         self.feed = EventFeed(self.journal, self._rules(endpoints), refusing=refusing)
-        self.broker = Broker(settings.mqtt, self.journal, self.loop)
+        self.mqtt = _within_file_limit(settings)
+        self.broker = Broker(self.mqtt, self.journal, self.loop)
         users = {user: secret.get_secret_value().encode() for user, secret in settings.auth.password}
         self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=settings.auth.allow_anonymous)])
         self.rates = Rates(lambda: self.lanes, self.loop)
@@ -138,10 +142,10 @@ class App:
         return low
 
     def _store_failed(self, error: StoreError) -> None:
-        """A sync failed: what the disk holds is unknown, so no more may be promised."""
+        """What the disk holds is unknown (a sync failed, a file is gone): no more may be promised."""
         self.fatal = str(error)
         self.journal.end()
-        log.critical("the store cannot be synced, HookMQ ends: %s", error)
+        log.critical("the store has failed, HookMQ ends: %s", error)
         self.stopping.set()
 
     async def start(self) -> list[str]:
@@ -181,6 +185,11 @@ class App:
         lines.append(f"  store      {self.settings.store_path}")
         if lost:
             lines.append(f"  restored   {lost:,} connections had not ended properly; their ends were told")
+        if self.mqtt.max_connections < self.settings.mqtt.max_connections:
+            log.info(
+                "mqtt.max_connections: %d, more open files are not allowed here (ulimit -n)",
+                self.mqtt.max_connections,
+            )
         if on_tmpfs(self.settings.store_path):
             log.warning(
                 "sqlite.mounted_file_path: %s is in memory (tmpfs), a power cut loses it", self.store.path
@@ -271,12 +280,15 @@ class App:
         if self.fatal is None:
             self.retention.close()
             self.journal.flush()
+        self.close()
         # Let the goodbyes and the last acknowledgements leave the process.
         await asyncio.sleep(0)
 
     def close(self) -> None:
-        """Close the store; nothing can be stored any more."""
-        self.journal.close()
+        """Close the store, once; nothing can be stored any more."""
+        if self.fatal is None and not self._closed:
+            self._closed = True
+            self.journal.close()
 
 
 def _mark(lanes: set[int], lane: int, on: bool) -> None:
@@ -305,17 +317,34 @@ def _loop_factory() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _raise_file_limit() -> None:
-    """As many open files as the system allows: each connection is one, and a login's limit is often 1,024."""
+def _raise_file_limit() -> int | None:
+    """As many open files as the system allows: each connection is one, and a login's limit is often 1,024.
+
+    Returns how many that are, None where it cannot be told.
+    """
     try:
         import resource  # noqa: PLC0415  not on Windows
     except ImportError:
-        return
+        return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         # macOS has its own maximum below an unlimited hard limit; the soft limit stays as it is then.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _within_file_limit(settings: Settings) -> Mqtt:
+    """The `mqtt` block with no more connections than leave files for the webhooks, the store and the log."""
+    limit = _raise_file_limit()
+    if limit is None:
+        return settings.mqtt
+    own = OWN_FILES + sum(endpoint.pool_size for endpoint in settings.webhooks)
+    room = max(limit - own, limit // 2)
+    if room >= settings.mqtt.max_connections:
+        return settings.mqtt
+    return settings.mqtt.model_copy(update={"max_connections": room})
 
 
 async def _main(settings: Settings) -> int:
@@ -350,8 +379,7 @@ async def _main(settings: Settings) -> int:
         log.info("stopped")
         return 1 if app.fatal else 0
     finally:
-        if app.fatal is None:
-            app.close()
+        app.close()
 
 
 def run(settings: Settings, *, conf: Path) -> int:
@@ -360,7 +388,6 @@ def run(settings: Settings, *, conf: Path) -> int:
         configure(settings.log)
     except LogError as error:
         raise StartError(str(error)) from None
-    _raise_file_limit()
     if sys.version_info >= (3, 12):
         return asyncio.run(_main(settings), loop_factory=_loop_factory)
     with asyncio.Runner(loop_factory=_loop_factory) as runner:

@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 
 HIGH_WATER = 256 * 1024
 """Bytes that may be unsent to a client before its messages wait in its session."""
+FLUSH_BYTES = 64 * 1024
+"""Bytes of messages for one client that are written before the turn's end."""
 UNREAD_ACKS = 64 * 1024
 """Bytes of acknowledgements beyond it that a client may leave unread before it is read no further."""
 _PUBACK = b"\x40\x02"
@@ -90,6 +92,8 @@ class Connection(asyncio.Protocol):
         "journal",
         "keepalive",
         "listener",
+        "out",
+        "out_bytes",
         "paused",
         "peer_max_packet",
         "peer_receive_maximum",
@@ -130,6 +134,8 @@ class Connection(asyncio.Protocol):
         self.ready = False  # CONNACK is out and what was in flight was sent again: messages may follow
         self.feeding = False  # more retained messages follow in the next turn
         self.closed = False
+        self.out: list[bytes | bytearray] | None = None  # messages to be written at the end of the turn
+        self.out_bytes = 0
         self.paused = False  # waits for its share of a turn
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
         self.throttled = False  # is read no further until acknowledgements have gone
@@ -184,6 +190,7 @@ class Connection(asyncio.Protocol):
         decoder = self.decoder
         broker = self.broker
         broker.read_at = broker.now_ms()
+        broker.reading = self
         try:
             for packet in decoder.feed(data):
                 if type(packet) is Publish:
@@ -197,6 +204,8 @@ class Connection(asyncio.Protocol):
             log.exception("client %s at %s: an internal error", self.name, self.peername)
             self.end("internal_error", ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
             return
+        finally:
+            broker.reading = None
         if decoder.error is not None:
             self.fault(decoder.error.reason_code, str(decoder.error))
         elif self.unacked > self.settings.max_inflight_window:
@@ -206,16 +215,43 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         if transport.is_closing():
             return
-        transport.write(data)
-        if self.unacked:
+        if self.broker.reading is self:  # an answer at once; there may be thousands in what was read
+            self.queue(data)
+        elif self.out is not None:  # what came before goes before it
+            self.out.append(data)
+            self.flush()
+        else:
+            transport.write(data)
+        unacked = self.unacked
+        if unacked:
             # Packet ids that look like a PUBACK only make the count lower, never too high.
-            self.unacked = max(0, self.unacked - data.count(_PUBACK))
+            unacked -= data.count(_PUBACK)
+            self.unacked = unacked if unacked > 0 else 0
         if not self.writable:
             self.unread += len(data)
             if self.unread > UNREAD_ACKS:
                 self._throttle()
         if self.throttled:
             self._release()
+
+    def queue(self, data: bytes | bytearray) -> None:
+        """Write it together with all other messages and answers that this turn brings for the client."""
+        out = self.out
+        if out is None:
+            self.out = [data]
+            self.out_bytes = len(data)
+            self.broker.flush_later(self)
+        else:
+            out.append(data)
+            self.out_bytes += len(data)
+            if self.out_bytes > FLUSH_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        """One write for all that was queued."""
+        out, self.out = self.out, None
+        if out is not None and not self.transport.is_closing():
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -299,6 +335,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self.idle_since = self.broker.loop.time()
+        self.flush()
         if not self.transport.is_closing():
             self.transport.close()
 

@@ -140,7 +140,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
         _unsendable(conn, packet_id, message.topic, alias)  # [MQTT-3.1.2-25]
         return
     delivery.sent = True
-    conn.transport.write(data)
+    conn.queue(data)
     conn.broker.stats.sent += 1
     client = conn.client
     for on_delivered in conn.broker.hooks.on_delivered:
@@ -196,7 +196,7 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
     if delivery is None or delivery.qos != 2:
         code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND if conn.version == 5 else 0
         if packet.reason_code < 0x80:
-            conn.transport.write(encoder.encode_pubrel(conn.version, packet.packet_id, code))
+            conn.journal.answer(conn, encoder.encode_pubrel(conn.version, packet.packet_id, code))
         return
     if packet.reason_code >= 0x80:  # [MQTT-4.3.3-4]: the exchange ends here
         session.land(packet.packet_id)
@@ -206,7 +206,8 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
     if not delivery.released:
         delivery.released = True
         _acked(conn, delivery)
-    conn.transport.write(encoder.encode_pubrel(conn.version, packet.packet_id))
+    # Not past a CONNACK that still waits ([MQTT-3.2.0-1]), and counted as what the client has to read.
+    conn.journal.answer(conn, encoder.encode_pubrel(conn.version, packet.packet_id))
 
 
 def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
@@ -251,7 +252,7 @@ def _resend(conn: Connection, session: Session) -> bool:
         if delivery is None:
             continue
         if delivery.released:
-            conn.transport.write(encoder.encode_pubrel(conn.version, packet_id))
+            conn.queue(encoder.encode_pubrel(conn.version, packet_id))
         else:
             _send(conn, delivery, packet_id, dup=delivery.sent)
     if left:

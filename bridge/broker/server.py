@@ -30,6 +30,8 @@ SWEEP_S = 0.5
 """How often time limits are looked at: keepalive, CONNECT, session expiry, delayed wills."""
 LINGER_S = 10.0
 """How long a client may take to read the rest after its end, before its network connection is cut."""
+SWEEP_STEP = 512
+"""Connections, and sessions, that are looked at in one turn."""
 FULL_LOG_S = 10.0
 """How often a reached limit is logged."""
 
@@ -52,6 +54,7 @@ class Broker:
         self.rows = Rows(journal)
         self.stats = Stats()
         self.sessions: dict[str, Session] = {}
+        self._unwritten: list[Connection] = []
         self.away: dict[str, Session] = {}  # those of `sessions` that are not connected
         self.connections: set[Connection] = set()
         self.subscriptions = Subscriptions()
@@ -59,12 +62,15 @@ class Broker:
         self.turn = Turn(loop, settings.turn_bytes)
         self.serial = 0  # of the latest connection; the key of its row
         self.read_at = 0  # Unix ms at which the data that is being processed was read
+        self.reading: Connection | None = None  # whose data is being processed
         # What a client may have open towards us (section 3.3.4).
         self.receive_maximum = min(settings.max_inflight_window, settings.max_awaiting_rel)
         self._per_listener: dict[int, int] = {}  # open connections, by id() of the listener
         self._clock = clock
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
+        self._due_connections: list[Connection] = []  # that this round has still to look at
+        self._due_sessions: list[Session] = []
         self._full_logged = -FULL_LOG_S
         journal.on_stall.append(lambda stalled: self.turn.hold("store", stalled))
 
@@ -147,6 +153,17 @@ class Broker:
         if connection in self.connections:
             self.connections.remove(connection)
             self._per_listener[id(connection.listener)] -= 1
+
+    def flush_later(self, connection: Connection) -> None:
+        """Have the connection's queued messages written at the end of the turn."""
+        if not self._unwritten:
+            self.loop.call_soon(self._flush)
+        self._unwritten.append(connection)
+
+    def _flush(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for connection in unwritten:
+            connection.flush()
 
     # -- sessions -----------------------------------------------------------------------------------------
 
@@ -349,10 +366,20 @@ class Broker:
     # -- time ---------------------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
+        """Begin a round of looking at everybody's time limits."""
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        if not self._due_connections:
+            self._due_connections = list(self.connections)
+        if not self._due_sessions:
+            self._due_sessions = list(self.away.values())
+        self._sweep_on()
+
+    def _sweep_on(self) -> None:
+        """Look at some of them, and at the others in the next turns, so that many hold nobody up."""
         now = self.loop.time()
         connect_timeout = self.settings.connect_timeout
-        for connection in list(self.connections):
+        due = self._due_connections
+        for connection in due[-SWEEP_STEP:]:
             if connection.closed:
                 if now - connection.idle_since > LINGER_S:
                     connection.transport.abort()
@@ -367,8 +394,17 @@ class Broker:
                 connection.idle_since = now
             elif connection.keepalive and now - connection.idle_since > connection.keepalive:
                 connection.end("keepalive_timeout", ReasonCode.KEEP_ALIVE_TIMEOUT)  # [MQTT-3.1.2-22]
-        for session in list(self.away.values()):
+        del due[-SWEEP_STEP:]
+        away = self._due_sessions
+        for session in away[-SWEEP_STEP:]:
             if session.will_due is not None and session.will_due[0] <= now:
                 self._settle_will(session)
-            if session.expires_at is not None and session.expires_at <= now:
+            if session.expires_at is not None and session.expires_at <= now and self._is_away(session):
                 self.terminate(session, "expired")
+        del away[-SWEEP_STEP:]
+        if due or away:
+            self.loop.call_soon(self._sweep_on)
+
+    def _is_away(self, session: Session) -> bool:
+        """Whether it still is: it may have ended, or its client come back, since the round began."""
+        return self.away.get(session.clientid) is session

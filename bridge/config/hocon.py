@@ -304,8 +304,24 @@ class _Builder:
                 )
             return Node(value, key, place, broken=True)
         if not isinstance(value, str | int | float | bool | timedelta | None):
-            value = str(value)
+            value = _duration(value) or (spot.raw if spot is not None and spot.raw else str(value))
         return Node(value, key, place, spot.raw if spot is not None and spot.raw else None)
+
+
+def _duration(value: Any) -> timedelta | None:
+    """What pyhocon makes of `10s` where python-dateutil happens to be installed: its relativedelta.
+
+    None for anything else, and for months and years, which are no fixed time.
+    """
+    if type(value).__name__ != "relativedelta" or value.months or value.years:
+        return None
+    return timedelta(
+        days=value.days,
+        hours=value.hours,
+        minutes=value.minutes,
+        seconds=value.seconds,
+        microseconds=value.microseconds,
+    )
 
 
 def unquote(name: str) -> str:

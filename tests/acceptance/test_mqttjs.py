@@ -29,7 +29,7 @@ from tests.acceptance.scene import (
 
 PEERS = [(library, version) for library in ("mqtt4", "mqtt") for version in (3, 4, 5)]
 # What MQTTX's form holds when nobody touches it, less the client id.
-MQTTX = {"clean": True, "keepalive": 60, "connectTimeout": 10000, "resubscribe": True}
+MQTTX: dict[str, Any] = {"clean": True, "keepalive": 60, "connectTimeout": 10000, "resubscribe": True}
 DISCONNECT = {"do": "disconnect"}
 
 

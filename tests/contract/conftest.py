@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from store_support import AnyStore, open_sqlite
 
 from bridge.journal.memory import MemoryStore
+from tests.contract.store_support import AnyStore, open_sqlite
 
 
 @pytest_asyncio.fixture(params=["sqlite", "memory"])

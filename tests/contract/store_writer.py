@@ -1,7 +1,8 @@
 """A process to be killed: commits batch after batch and prints what is durable, as `<batch number> <count>`.
 
-Usage: store_writer.py FILE SYNC_DELAY. Event number i (from 0, over all batches) has the payload `<i>`; every
-third batch also retries its first event, and state row `last` holds the highest number.
+Usage: python -m tests.contract.store_writer FILE SYNC_DELAY. Event number i (from 0, over all batches) has
+the payload `<i>`; every third batch also retries its first event, and state row `last` holds the highest
+number.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from store_support import event, make_batch
-
 from bridge.journal.batch import INDEX_BITS, Put, Retry
 from bridge.journal.sqlite import SqliteStore
+from tests.contract.store_support import event, make_batch
 
 
 async def main(path: Path, sync_delay: float) -> None:

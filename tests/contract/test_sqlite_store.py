@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from store_support import commit, event, make_batch, open_sqlite, read_all, until
 
 from bridge.journal import checkpoint, sqlite_schema
 from bridge.journal import sqlite as sqlite_module
@@ -21,6 +20,7 @@ from bridge.journal.batch import Cursor, Dead, Put, Retry
 from bridge.journal.filesystem import on_tmpfs
 from bridge.journal.sqlite import LEAP
 from bridge.journal.store import StoreError
+from tests.contract.store_support import commit, event, make_batch, open_sqlite, read_all, until
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from store_support import AnyStore, commit, event, make_batch, read_all, until
 
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Cursor, Dead, Put, Retry, Settle
 from bridge.journal.codec import event_size
 from bridge.journal.store import Backlog, DeadLetter, LaneState
+from tests.contract.store_support import AnyStore, commit, event, make_batch, read_all, until
 
 
 def retry(lane: int, seq: int, attempt: int = 1) -> Retry:

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from store_support import open_sqlite, read_all
 
-WRITER = Path(__file__).with_name("store_writer.py")
+from tests.contract.store_support import open_sqlite, read_all
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("sync_delay", [0.0, 0.005])
@@ -21,7 +22,8 @@ async def test_what_was_told_durable_survives_a_kill(tmp_path: Path, sync_delay:
     lane, position, before = 0, 0, 0
     for _ in range(4):
         process = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, str(WRITER), str(path), str(sync_delay)],
+            [sys.executable, "-m", "tests.contract.store_writer", str(path), str(sync_delay)],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

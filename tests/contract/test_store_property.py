@@ -10,13 +10,13 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from store_support import event, make_batch
 
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, Change, Cursor, Dead, Put, Retry, Settle
 from bridge.journal.memory import MemoryStore
 from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import LaneState
+from tests.contract.store_support import event, make_batch
 
 LANES = ["a", "b", "c"]
 numbers = st.integers(0, 1 << 30)

@@ -80,6 +80,20 @@ class Sink:
         """How often each id came."""
         return Counter(post.id for post in self.posts)
 
+    def watch(self, mark: bytes) -> Callable[[], bool]:
+        """Whether a body that holds the mark came since this call; each body is looked at once."""
+        begin = len(self.posts)
+
+        def came() -> bool:
+            nonlocal begin
+            for index in range(begin, len(self.posts)):
+                if mark in self.posts[index].body:
+                    return True
+            begin = len(self.posts)
+            return False
+
+        return came
+
     async def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 20.0) -> None:  # noqa: ASYNC109
         """Wait for the condition."""
         try:
@@ -128,7 +142,8 @@ class Publisher(asyncio.Protocol):
         self.closed = False
         self.connected = False
         self.stopped = False
-        self.slowest = 0.0
+        self.slowest = 0.0  # seconds from a message to its acknowledgement
+        self.latest = 0.0  # when the latest acknowledgement came (monotonic seconds)
         self._window = window
         self._size = size
         self._topic = topic
@@ -158,11 +173,12 @@ class Publisher(asyncio.Protocol):
         if not self.connected:
             assert data == b"\x20\x02\0\0"
             self.connected = True
+            self.latest = time.monotonic()
             self._send(self._window)
             return
         whole = len(data) // 4
         self._rest = data[whole * 4 :]
-        now = time.monotonic()
+        now = self.latest = time.monotonic()
         for at in range(0, whole * 4, 4):
             packet_id = self.acked % 65535 + 1
             assert data[at : at + 4] == b"\x40\x02" + packet_id.to_bytes(2, "big"), data[at : at + 4]

@@ -9,12 +9,10 @@ import re
 import time
 from pathlib import Path
 
-import pytest
-
 from bridge.mqtt.packets import Puback, Publish, Will
 from tests.integration.mqtt_client import Client
 from tests.integration.process import ALL_EVENTS, HookMQ, webhook
-from tests.integration.receiver import Exchange, Receiver, Request, status
+from tests.integration.receiver import Exchange, Receiver, Request
 
 USERS = 'auth { allow_anonymous = false, password { "u" = "secret", "u2" = "secret" } }'
 
@@ -145,22 +143,24 @@ EXPECTED = {
 MARKED = {"plain": {2}, "base62": {5}}  # by index: sent as base64 instead
 
 
-@pytest.mark.parametrize("encoding", EXPECTED)
-async def test_encodings(tmp_path: Path, encoding: str) -> None:
-    async with Receiver() as receiver:
-        block = webhook(
-            receiver.url(), "on_message_publish", extra=f"body.encoding = {encoding}", pool_size=1
-        )
-        async with HookMQ(tmp_path, block) as hookmq:
-            client = await Client.connect(hookmq.port, "c")
-            for payload in PAYLOADS:
-                await client.publish("t", payload, qos=1)
-            requests = await receiver.wait_count(len(PAYLOADS))
-        assert [r.json["payload"] for r in requests] == EXPECTED[encoding]
+async def test_encodings(tmp_path: Path) -> None:
+    async def check(encoding: str) -> None:
+        async with Receiver() as receiver:
+            block = webhook(
+                receiver.url(), "on_message_publish", extra=f"body.encoding = {encoding}", pool_size=1
+            )
+            async with HookMQ(tmp_path / encoding, block) as hookmq:
+                client = await Client.connect(hookmq.port, "c")
+                for payload in PAYLOADS:
+                    await client.publish("t", payload, qos=1)
+                requests = await receiver.wait_count(len(PAYLOADS))
+        assert [r.json["payload"] for r in requests] == EXPECTED[encoding], encoding
         for index, request in enumerate(requests):
             marked = index in MARKED.get(encoding, ())
             assert request.body.endswith(b'","payload_encoding":"base64"}') is marked
             assert ("payload_encoding" in request.json) is marked
+
+    await asyncio.gather(*(check(encoding) for encoding in EXPECTED))
 
 
 async def test_what_rules_match(tmp_path: Path) -> None:
@@ -189,14 +189,13 @@ async def test_what_rules_match(tmp_path: Path) -> None:
 
 
 async def test_the_request(tmp_path: Path) -> None:
-    """Method, target, headers in order and case; id, attempt and time of each attempt, over a retry and a
-    restart. The environment says where to."""
+    """Method, target, headers in order and case; id, attempt and time; the id goes on over a restart. The
+    environment says where to."""
     async with Receiver() as receiver:
         headers = 'headers { X-B = "2", x-a = "1", Content-Type = "application/x-json", Authorization = "t" }'
         block = webhook("http://127.0.0.1:9/", "on_message_publish", extra=headers, pool_size=1)
         env = {"HOOKMQ_WEBHOOK__URL": receiver.url("/a%20b/c?q=1&r=%2F")}
         async with HookMQ(tmp_path, block, env=env) as hookmq:
-            receiver.scripts.append(status(503))
             client = await Client.connect(hookmq.port, "c")
             for number in range(20):
                 await client.publish("t", b"%d" % number, qos=1)
@@ -216,22 +215,16 @@ async def test_the_request(tmp_path: Path) -> None:
             assert {r.attempt for r in requests} == {1}
             assert len({r.connection for r in requests}) == 1
 
+            assert abs(int(first.header("webhook-timestamp") or 0) - time.time()) < 2
+
             await hookmq.stop()
             await hookmq.start()
-            begin = time.monotonic()
             client = await Client.connect(hookmq.port, "c")
             await client.publish("t", b"later", qos=1)
-            requests = await receiver.wait_count(22, timeout=8)
-            later, again = requests[20:]
+            later = (await receiver.wait_count(21))[-1]
             assert later.json["payload"] == "later"
             assert later.id > requests[19].id
-            assert (again.id, again.body, again.attempt) == (first.id, first.body, 2)
-            # The second step of the schedule is 5 s, jitter only adds up to a tenth, and a restart adds none.
-            assert 5 <= again.at - first.at < 5.5 + 1
-            assert again.at - begin < 5.6
-            sent = [int(r.header("webhook-timestamp") or 0) for r in (first, again)]
-            assert 5 <= sent[1] - sent[0] <= 7
-            assert abs(sent[1] - time.time()) < 2
+            assert later.id[:16] == first.id[:16]
 
 
 async def test_lifecycle_events_keep_their_order(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from pathlib import Path
 
 from bridge.mqtt.packets import Puback, Publish
-from tests.integration.load import Sink
+from tests.integration.load import Publisher, Sink
 from tests.integration.mqtt_client import Client
 from tests.integration.process import HookMQ, until, webhook
 from tests.integration.receiver import Receiver, hang
@@ -120,6 +122,29 @@ async def test_refuse_turns_new_publishes_away(tmp_path: Path) -> None:
             assert ("client_disconnected", "four", "quota_exceeded") in own
             assert ("client_connack", "quiet", None) in own
             assert ("client_disconnected", "quiet", "normal") in own
+
+
+async def test_publishers_wait_when_delivery_lags(tmp_path: Path) -> None:
+    """`mqtt.max_lag`: reading pauses, nothing is refused, and who only waits is not disconnected."""
+    async with Sink() as sink:
+        sink.holding = True
+        slow = webhook(sink.url, "on_message_publish", pool_size=FLIGHT, cancel_timeout=60_000)
+        async with HookMQ(tmp_path, slow, "mqtt.max_lag = 500ms") as hookmq:
+            waiting = await Client.connect(hookmq.port, "waiting", keepalive=1)
+            publisher = await Publisher.start(hookmq.port, "p", 10)
+            begin = time.monotonic()
+            await until(lambda: time.monotonic() - publisher.latest > 0.5, "it has to wait")
+            assert 0.5 < publisher.latest - begin < 2
+            pinged = asyncio.create_task(waiting.ping())
+            await asyncio.sleep(1)
+            assert publisher.acked < publisher.sent
+            assert not pinged.done()
+            sink.release()
+            await pinged
+            await publisher.stop()
+            await sink.wait_for(lambda: len(sink.counts()) == publisher.sent, "all requests")
+            await hookmq.stop()
+            assert len(sink.posts) == publisher.sent
 
 
 async def test_a_disabled_endpoint_keeps_what_waits_for_it(tmp_path: Path) -> None:

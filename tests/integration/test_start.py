@@ -155,10 +155,6 @@ def random_bytes(path: Path) -> None:
     path.write_bytes(os.urandom(8192))
 
 
-def a_folder(path: Path) -> None:
-    path.mkdir()
-
-
 def newer(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE meta SET value = 99 WHERE key = 'version'")
@@ -172,11 +168,6 @@ def torn_state(path: Path) -> None:
 def torn_serial(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("INSERT INTO state VALUES ('connection', 'one', x'90')")
-
-
-def torn_cursor(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE lanes SET holes = x'c1'")
 
 
 def overwritten(path: Path) -> None:
@@ -203,11 +194,8 @@ async def test_a_file_that_is_no_store_or_damaged(tmp_path: Path) -> None:
         assert line.startswith(f"hookmq: {file}: "), (damage, line)
 
     await asyncio.gather(
-        *(start(damage, store=False) for damage in (random_bytes, a_folder)),
-        *(
-            start(damage, store=True)
-            for damage in (newer, torn_state, torn_serial, torn_cursor, overwritten)
-        ),
+        start(random_bytes, store=False),
+        *(start(damage, store=True) for damage in (newer, torn_state, torn_serial, overwritten)),
     )
 
 
@@ -266,6 +254,23 @@ async def test_as_many_open_files_as_the_machine_allows(tmp_path: Path) -> None:
         assert resource.prlimit(hookmq.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
+async def test_clients_leave_files_for_the_webhook(tmp_path: Path) -> None:
+    """More clients than the machine allows files: those are closed, and what the others send is delivered."""
+    few = ("sh", "-c", 'ulimit -n 128 && exec "$@"', "sh")
+    async with Receiver() as receiver:
+        block = webhook(receiver.url(), "on_message_publish", pool_size=8)
+        async with HookMQ(tmp_path, block, prefix=few) as hookmq:
+            client = await Client.connect(hookmq.port, "c")
+            silent = [await Client.open(hookmq.port) for _ in range(150)]
+            await hookmq.said("WARNING mqtt.max_connections: 64 are open, new ones are closed")
+            await client.publish("a", b"x", qos=1)  # the first POST: its connection is opened now
+            await receiver.wait_count(1)
+            await asyncio.gather(*(other.wait_closed() for other in silent[63:]))
+            assert hookmq.log.count("are open") == 1
+            for other in silent:
+                other.abort()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/shm of Linux")
 async def test_a_store_in_memory_gets_a_warning(tmp_path: Path) -> None:
     folder = Path("/dev/shm") / f"hookmq-test-{os.getpid()}"
@@ -292,5 +297,20 @@ async def test_a_store_that_is_taken_away_ends_it(tmp_path: Path) -> None:
         client.send(Publish("a", b"x", qos=1, packet_id=9))
         await until(lambda: not hookmq.running, "the process ends", 10)
         assert hookmq.code == 1
-        assert hookmq.log.count("the store cannot be") == 1
+        assert hookmq.log.count("the store has failed, HookMQ ends: ") == 1
         assert "Traceback" not in hookmq.log
+
+
+async def test_without_uvloop(tmp_path: Path) -> None:
+    """Where uvloop does not exist, asyncio's own loop does all that it does."""
+    (tmp_path / "uvloop.py").write_text("raise ImportError")
+    async with Receiver() as receiver:
+        block = webhook(receiver.url(), "on_message_publish", "on_client_disconnected")
+        async with HookMQ(tmp_path, block, env={"PYTHONPATH": str(tmp_path)}) as hookmq:
+            client = await Client.connect(hookmq.port, "c", version=5)
+            for number in range(50):
+                await client.publish("a", b"%d" % number, qos=1)
+            hookmq.send_signal(signal.SIGTERM)
+            await client.expect_disconnect(0x8B)
+            assert await hookmq.ended() == 0
+        assert len({r.id for r in await receiver.wait_count(51)}) == len(receiver.requests) == 51

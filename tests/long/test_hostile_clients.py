@@ -57,10 +57,24 @@ async def healthy(port: int) -> AsyncIterator[list[float]]:
         raise ended  # type: ignore[misc]
 
 
+def starved(hookmq: HookMQ) -> float:
+    """How many times longer than its own work the process took, since it had to wait for a processor."""
+    ran, waited = map(int, Path(f"/proc/{hookmq.pid}/schedstat").read_text().split()[:2])  # nanoseconds
+    return (ran + waited) / ran
+
+
+def assert_served(times: list[float], starved: float) -> None:
+    """Within 100 ms; one in a hundred may meet a moment in which other programs had the processors."""
+    ordered = sorted(times)
+    assert ordered[len(ordered) * 99 // 100] < 0.1 * starved, (told(times), starved)
+    assert ordered[-1] < 1 * starved, (told(times), starved)
+
+
 def told(times: list[float]) -> str:
     """For the report: how the healthy clients fared."""
     ordered = [seconds * 1000 for seconds in sorted(times)]
-    return f"healthy: p50 {ordered[len(ordered) // 2]:.1f} ms, worst {ordered[-1]:.1f} ms of {len(ordered)}"
+    at = [ordered[len(ordered) * share // 100] for share in (50, 99)]
+    return f"healthy: p50 {at[0]:.1f}, p99 {at[1]:.1f}, worst {ordered[-1]:.1f} ms of {len(ordered)}"
 
 
 @pytest.mark.timeout(FUZZ_S + 120)
@@ -79,14 +93,16 @@ async def test_fuzz_a_live_listener(tmp_path: Path) -> None:
                 connections += await fuzz(hookmq.port, FUZZ_S / 6, seed + number)
                 sizes.append(hookmq.rss())
                 sink.posts.clear()
+        waited = starved(hookmq)
         assert await hookmq.stop() == 0
         log = hookmq.log
     print(
         f"\nseed {seed}: {connections:,} connections; RSS {[size // MB for size in sizes]} MB; {told(times)}"
+        f" (x{waited:.1f})"
     )
     assert connections > 100
     assert len(times) > FUZZ_S * 10
-    assert max(times) < 0.1
+    assert_served(times, waited)
     assert "Traceback" not in log
     assert "ERROR" not in log
     assert len(log.splitlines()) <= connections + 10
@@ -140,6 +156,7 @@ async def test_ten_thousand_that_never_send_connect(tmp_path: Path) -> None:
                     async with asyncio.timeout(30):
                         assert await loop.sock_recv(sock, 10) == b""
                 closed = time.monotonic() - begin
+            waited = starved(hookmq)
             assert await hookmq.stop() == 0
     finally:
         for sock in sockets:
@@ -147,8 +164,8 @@ async def test_ten_thousand_that_never_send_connect(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     each = (held - before) / SILENT
     print(f"\n{SILENT} opened in {opened:.1f} s, closed after {closed:.1f} s; {each:.0f} bytes each")
-    print(told(times))
+    print(f"{told(times)} (x{waited:.1f})")
     assert closed < opened + 8 + 3
-    assert max(times) < 0.5
+    assert_served(times, waited)
     assert len(hookmq.log.splitlines()) < SILENT
     assert each < 8192

@@ -15,9 +15,13 @@ from bridge.mqtt.packets import (
     Connect,
     Disconnect,
     Pingreq,
+    Pingresp,
     Properties,
     Puback,
+    Pubcomp,
     Publish,
+    Pubrec,
+    Pubrel,
     Suback,
     Subscribe,
     Subscription,
@@ -139,6 +143,26 @@ async def test_all_in_one_segment_is_answered_in_order(broker: Running, version:
         ("disconnected", "normal"),
         ("terminated", "normal"),
     ]
+
+
+async def test_connack_is_the_first_packet_of_all(broker: Running, version: int) -> None:
+    properties = Properties(session_expiry_interval=100) if version == 5 else None
+    client = await broker.connect("c", version=version, clean=False, properties=properties)  # [MQTT-3.2.0-1]
+    await client.subscribe("a", 2)
+    publisher = await broker.connect("p")
+    await publisher.publish("a", b"x", 2)
+    packet_id = (await client.expect(Publish)).packet_id
+    again = await Client.open(broker.port, version=version)
+    again.send(
+        Connect("c", version, clean_start=False, properties=properties),
+        Pubrec(packet_id),
+        Pubrec(999),
+        Pubrel(999),
+        Pingreq(),
+    )
+    assert type(await again.next()) is Connack
+    rest = [await again.next() for _ in range(5)]
+    assert {type(p) for p in rest} == {Pubrel, Pubcomp, Pingresp}
 
 
 async def test_what_a_half_closed_connection_sent_is_acknowledged(broker: Running) -> None:
@@ -379,6 +403,22 @@ async def test_a_client_that_pings_stays(start: Start) -> None:
     for _ in range(6):
         await asyncio.sleep(0.4)
         await client.silent()
+
+
+async def test_time_limits_of_more_clients_than_one_turn_looks_at(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.broker.server.SWEEP_STEP", 2)
+    broker = await start(keepalive_multiplier=1.0, connect_timeout=0.5)
+    for number in range(9):
+        await broker.connect(f"silent{number}", version=5, keepalive=1, session_expiry_interval=1)
+        await broker.connect(f"free{number}")
+    waiting = [await Client.open(broker.port) for _ in range(9)]
+    for client in waiting:
+        await client.wait_closed()
+    await broker.until(lambda: len(broker.recorder.of("terminated")) == 9, within=10)
+    assert {call[1][:6] for call in broker.recorder.of("terminated")} == {"silent"}
+    assert len(broker.broker.sessions) == 9
 
 
 async def test_shutdown_tells_mqtt5_clients(broker: Running, version: int) -> None:

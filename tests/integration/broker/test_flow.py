@@ -20,7 +20,10 @@ from bridge.mqtt.packets import (
     Pingresp,
     Properties,
     Puback,
+    Pubcomp,
     Publish,
+    Pubrec,
+    Pubrel,
     Subscribe,
     Subscription,
     Will,
@@ -102,32 +105,46 @@ def small_send_buffer(connection: Connection) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
-async def test_a_client_that_does_not_read_its_acknowledgements(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("packet", "answer"),
+    [
+        (Pingreq(), Pingresp()),
+        (Pubrec(9), Pubrel(9)),
+        (Pubrel(9), Pubcomp(9)),
+        (Publish("a", b"", 1, packet_id=9), Puback(9)),
+    ],
+    ids=lambda packet: type(packet).__name__,
+)
+async def test_a_client_that_does_not_read_its_acknowledgements(
+    start: Start, packet: object, answer: object
+) -> None:
     """They may not fill our memory: the client is read no further, and goes on when it reads."""
     broker = await start(turn_bytes=4096)
+    wire, back = encoder.encode(packet, 4), encoder.encode(answer, 4)
     async with Deaf(broker.port, "deaf") as deaf:
         connection = (await broker.until(lambda: broker.broker.sessions.get("deaf"))).connection
         small_send_buffer(connection)
-        pings = encoder.encode(Pingreq(), 4) * 1000
+        size = len(wire)
+        wires = wire * 1000
         sent = 0
-        while not connection.throttled:
-            sent += deaf.send(pings[sent % 2 :])
+        while connection.writable or not connection.throttled:
+            sent += deaf.send(wires[sent % size :])
             await asyncio.sleep(0)
         for _ in range(500):
-            sent += deaf.send(pings[sent % 2 :])
+            sent += deaf.send(wires[sent % size :])
             await asyncio.sleep(0)
         assert connection.throttled
         assert connection.transport.get_write_buffer_size() < 2 * 256 * 1024
-        assert sent > 600_000
+        assert sent > 256 * 1024
         other = await broker.connect("other")
         await other.silent()
         # It reads: all is answered.
         reader, writer = await asyncio.open_connection(sock=deaf.socket)
-        if sent % 2:
-            writer.write(pings[1:2])
-        count = (sent + 1) // 2
-        answers = await asyncio.wait_for(reader.readexactly(4 + 2 * count), 20)
-        assert answers == encoder.encode_connack(4, False, 0) + encoder.PINGRESP * count
+        if sent % size:
+            writer.write(wire[sent % size :])
+        count = -(-sent // size)
+        answers = await asyncio.wait_for(reader.readexactly(4 + len(back) * count), 40)
+        assert answers == encoder.encode_connack(4, False, 0) + back * count
         assert not connection.throttled
         await Client(reader, writer).silent()
         writer.close()

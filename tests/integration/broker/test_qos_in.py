@@ -52,6 +52,20 @@ async def test_acknowledgements_wait_for_the_sync(start: Start, version: int, qo
     assert (await subscriber.expect(Publish)).payload == b"x"
 
 
+async def test_a_half_closed_connection_waits_for_its_acknowledgements(start: Start, version: int) -> None:
+    store = SlowStore()
+    broker = await start(store=store)
+    client = await broker.connect("c", version=version)
+    store.slow = True
+    client.send(Publish("a", b"x", 1, packet_id=7))
+    client.writer.write_eof()
+    await broker.until(lambda: broker.recorder.of("disconnected"))
+    store.slow = False
+    store.sync()
+    assert await client.next() == Puback(7)
+    assert await client.wait_closed() == []
+
+
 async def test_acknowledgements_are_in_order(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)  # [MQTT-4.6.0-2], [MQTT-4.6.0-3]
     ids = [5, 3, 9, 1, 65535]

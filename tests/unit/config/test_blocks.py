@@ -11,8 +11,7 @@ import pytest
 
 from bridge.config.keys import BLOCKS, NO_EFFECT, NOT_YET
 from bridge.config.settings import Log, Mqtt, Rotation, Settings, StoreSettings
-
-from .conftest import Read
+from tests.unit.config.conftest import Read
 
 EVERYONE = "every client that may connect may publish and subscribe everywhere"
 

@@ -6,8 +6,7 @@ import pytest
 
 from bridge.config.settings import Rule
 from bridge.events.event import EventType
-
-from .conftest import Read
+from tests.unit.config.conftest import Read
 
 FILE = """
 webhook {

@@ -10,8 +10,7 @@ from pyhocon import period_parser
 from bridge.config import hocon
 from bridge.config.load import load
 from bridge.config.scan import Scan
-
-from .conftest import Read
+from tests.unit.config.conftest import Read
 
 WEBHOOK = 'webhook { url = "http://h", events = [ { event = on_client_connack } ] }\n'
 

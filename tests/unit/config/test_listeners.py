@@ -9,8 +9,7 @@ import pytest
 from bridge.config.listeners import parse_bind
 from bridge.config.settings import Listener
 from bridge.config.units import Bad
-
-from .conftest import FIXTURES, Read
+from tests.unit.config.conftest import FIXTURES, Read
 
 CERTS = FIXTURES / "certs"
 FILES = f'certfile = "{CERTS}/cert.pem"\nkeyfile = "{CERTS}/key.pem"'

@@ -6,8 +6,7 @@ import pytest
 
 from bridge.config import mask
 from bridge.config.settings import Settings
-
-from .conftest import FIXTURES, Read
+from tests.unit.config.conftest import FIXTURES, Read
 
 CERTS = FIXTURES / "certs"
 FULL = f"""

@@ -15,8 +15,7 @@ from bridge.config.load import load
 from bridge.config.report import Report
 from bridge.config.settings import Encoding, Endpoint, Listener, Log, Mqtt, Rule, StoreSettings
 from bridge.events.event import EventType
-
-from .conftest import FIXTURES, Read, shown
+from tests.unit.config.conftest import FIXTURES, Read, shown
 
 Fixture = Callable[..., Report]
 CONNACK = Rule(event=EventType.CLIENT_CONNACK)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.config.load import load
 from bridge.config.scan import scan
-
-from .conftest import FIXTURES
+from tests.unit.config.conftest import FIXTURES
 
 FILES = [p for p in sorted(FIXTURES.glob("*.conf")) if p.name != "nanomq_stock.conf"]
 NOISE = [

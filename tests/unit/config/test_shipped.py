@@ -54,8 +54,7 @@ from bridge.config.settings import (
 )
 from bridge.config.units import plain
 from bridge.events.event import EventType
-
-from .conftest import Read, shown
+from tests.unit.config.conftest import Read, shown
 
 ROOT = Path(__file__).parent.parent.parent.parent
 CONF = ROOT / "conf" / "nanomq.conf"

@@ -8,8 +8,7 @@ import pytest
 
 from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
 from bridge.events.event import BY_HOOK_NAME, MESSAGE_EVENTS, TOPIC_EVENTS, EventType
-
-from .conftest import FIXTURES, Read
+from tests.unit.config.conftest import FIXTURES, Read
 
 KNOWN = ", ".join(sorted(BY_HOOK_NAME))
 URLS = "http://host[:port][/path] or https://host[:port][/path]"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from . import fixtures_connection, fixtures_messages, fixtures_properties, fixtures_subscriptions
-from .cases import BAD, GOOD, Bad, Good
+from tests.unit.mqtt import (
+    fixtures_connection,
+    fixtures_messages,
+    fixtures_properties,
+    fixtures_subscriptions,
+)
+from tests.unit.mqtt.cases import BAD, GOOD, Bad, Good
 
 __all__ = ["BAD", "GOOD", "Bad", "Good"]
 

@@ -13,8 +13,7 @@ from bridge.mqtt.packets import (
     Publish,
     Will,
 )
-
-from .cases import CLIENT, LONG, METHOD, NONE, SERVER, V3, V4, V5, bad, good, packet, props, x
+from tests.unit.mqtt.cases import CLIENT, LONG, METHOD, NONE, SERVER, V3, V4, V5, bad, good, packet, props, x
 
 # --- CONNECT, section 3.1 ---------------------------------------------------------------------------------
 

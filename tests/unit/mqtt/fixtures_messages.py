@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bridge.mqtt.packets import Properties, Puback, Pubcomp, Publish, Pubrec, Pubrel
-
-from .cases import CLIENT, NONE, SERVER, bad, good, packet, props, string, x
+from tests.unit.mqtt.cases import CLIENT, NONE, SERVER, bad, good, packet, props, string, x
 
 # --- PUBLISH, section 3.3 ---------------------------------------------------------------------------------
 

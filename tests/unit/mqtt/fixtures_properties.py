@@ -22,8 +22,21 @@ from bridge.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-
-from .cases import CLIENT, LONG, METHOD, NONE, SERVER, V5, Role, bad, good, packet, props, string, x
+from tests.unit.mqtt.cases import (
+    CLIENT,
+    LONG,
+    METHOD,
+    NONE,
+    SERVER,
+    V5,
+    Role,
+    bad,
+    good,
+    packet,
+    props,
+    string,
+    x,
+)
 
 # --- Properties, section 2.2.2 ----------------------------------------------------------------------------
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bridge.mqtt.packets import Properties, Suback, Subscribe, Subscription, Unsuback, Unsubscribe
-
-from .cases import CLIENT, NONE, SERVER, bad, good, packet, props, x
+from tests.unit.mqtt.cases import CLIENT, NONE, SERVER, bad, good, packet, props, x
 
 # --- SUBSCRIBE and SUBACK, sections 3.8 and 3.9 -----------------------------------------------------------
 

@@ -28,8 +28,7 @@ from bridge.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-
-from .fixtures_properties import PROPERTIES
+from tests.unit.mqtt.fixtures_properties import PROPERTIES
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 level = st.text(st.characters(exclude_characters="\0+#/", exclude_categories=["Cs"]), max_size=8)

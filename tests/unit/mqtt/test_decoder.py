@@ -12,8 +12,7 @@ from bridge.mqtt import decoder as module
 from bridge.mqtt.decoder import Decoder
 from bridge.mqtt.encoder import PINGREQ, encode, encode_publish
 from bridge.mqtt.packets import Connect, Pingreq, Properties, Puback, Publish, Will
-
-from .cases import LONG, V3, V4, V5, packet, props, string, x
+from tests.unit.mqtt.cases import LONG, V3, V4, V5, packet, props, string, x
 
 CONNECT = encode(Connect("c"), 4)
 

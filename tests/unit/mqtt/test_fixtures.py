@@ -14,8 +14,7 @@ import pytest
 
 from bridge.mqtt.decoder import Decoder
 from bridge.mqtt.encoder import PINGREQ, PINGRESP, encode
-
-from .fixtures import BAD, GOOD, Bad, Good
+from tests.unit.mqtt.fixtures import BAD, GOOD, Bad, Good
 
 # Goes before and behind a case: a fault must not swallow what came before it, and must end the stream.
 PING = {"server": PINGREQ, "client": PINGRESP}

@@ -13,9 +13,8 @@ from bridge.mqtt.encoder import encode
 from bridge.mqtt.errors import ProtocolError
 from bridge.mqtt.packets import Packet
 from bridge.mqtt.reasons import ReasonCode
-
-from .fixtures import BAD, GOOD
-from .strategies import connects, packets
+from tests.unit.mqtt.fixtures import BAD, GOOD
+from tests.unit.mqtt.strategies import connects, packets
 
 SIDES = [(version, role) for version in (3, 4, 5) for role in ("server", "client")]
 few = settings(max_examples=60, deadline=None)
