@@ -9,6 +9,8 @@ from bridge.mqtt.topics import TopicTree
 
 CACHE_TOPICS = 8192
 """Topics whose targets are remembered, per event type; the table is emptied when full."""
+CACHED_TOPIC = 256
+"""Characters of a topic that is remembered at most."""
 
 
 class Rules:
@@ -58,7 +60,8 @@ class Rules:
             tree = self._trees.get(kind)
             matched = set(tree.match(topic)) if tree is not None else set()
             found = tuple(sorted(matched | self._always.get(kind, set())))
-            if len(cache) >= CACHE_TOPICS:
-                cache.clear()
-            cache[topic] = found
+            if len(topic) <= CACHED_TOPIC:
+                if len(cache) >= CACHE_TOPICS:
+                    cache.clear()
+                cache[topic] = found
         return found

@@ -218,9 +218,15 @@ class Journal:
                 return
             waiting.popleft()
             for writer, data in batch.acks.items():
-                writer.write_acks(data)
+                try:
+                    writer.write_acks(data)
+                except Exception:  # a fault of one connection is not the others'
+                    log.exception("an acknowledgement could not be written")
             for call, args in batch.after:
-                call(*args)
+                try:
+                    call(*args)
+                except Exception:
+                    log.exception("what follows a commit failed")
 
     def _refused(self, error: StoreError) -> None:
         """Nothing was written: hold what is there, let publishers wait, and offer it again."""
