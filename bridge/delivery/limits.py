@@ -17,6 +17,7 @@ MAX_STEP_S = 30.0
 """The longest pause that repeated statuses make of themselves."""
 MAX_PAUSE_S = 300.0
 """The longest pause that a Retry-After makes: then one request asks again, whatever the first one said."""
+TIMER_S = 0.002
 
 
 class Pace:
@@ -76,13 +77,16 @@ class Pace:
 
 
 class Bucket:
-    """`per_second` requests in the long run, up to `burst` at once."""
+    """`per_second` requests in the long run, up to `burst` at once.
+
+    At a high rate up to `TIMER_S` of it go at once too: timers ring no more often.
+    """
 
     __slots__ = ("_at", "_burst", "_rate", "_tokens")
 
     def __init__(self, per_second: float, burst: int, now: float) -> None:
         self._rate = per_second
-        self._burst = float(burst)
+        self._burst = max(float(burst), per_second * TIMER_S)
         self._tokens = float(burst)
         self._at = now
 

@@ -134,7 +134,7 @@ class Retries:
         self._on_due = on_due
         self._on_row = on_row
         self._timer: asyncio.TimerHandle | None = None
-        self._turn = 0
+        self._probed = 0  # the last row that went out before it was due
         self._stopped = False
 
     def holes(self) -> list[int]:
@@ -417,9 +417,10 @@ class Retries:
         heap = self.heap
         if not heap:
             return None
-        index = self._turn % len(heap)
-        self._turn += 1
+        last = self._probed
+        index = min(range(len(heap)), key=lambda i: (heap[i][1] <= last, heap[i][1]))
         due, number = heap[index]
+        self._probed = number
         row = self.rows[number]
         events = self.fetch(row.seqs)
         if events is None:
