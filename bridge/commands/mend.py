@@ -29,7 +29,7 @@ def replay(store: Path, *, json: bool, **args: Any) -> None:
         return
     print(f"{found['endpoint']}: {_sent(found)}")
     if found["kept_since"]:
-        print(f"settled events are kept since about {clock(found['kept_since'])} (sqlite.retention_age)")
+        print(f"settled events are kept since about {clock(found['kept_since'])} (sqlite.retention)")
 
 
 def dead_replay(store: Path, *, json: bool, **args: Any) -> None:

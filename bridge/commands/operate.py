@@ -140,7 +140,7 @@ def replay(
 ) -> int:
     """Send the events of a time once more to one endpoint, with their ids, dead letters included.
 
-    Fresh events go on beside it. How far back one can go: sqlite.retention_age and retention_bytes.
+    Fresh events go on beside it. How far back one can go: sqlite.retention in the configuration.
     """
     from bridge.commands import mend
 

@@ -111,7 +111,6 @@ async def purge(
     journal: Journal, lane: Lane | Parked, seqs: Sequence[int] | None
 ) -> AsyncGenerator[int, None]:
     """Give up these dead letters of a lane, or all (None); yields how many went, slice by slice."""
-    journal.flush()  # what is dead by now is in the store
     store = journal.store
     parts: Iterable[Sequence[int]] = (
         ([letter.seq for letter in part] for part in letters(store, lane.id, 0, store.head))

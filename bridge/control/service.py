@@ -5,6 +5,7 @@ Whatever may be long is done in slices of a few milliseconds, with the loop free
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -54,7 +55,8 @@ class Service:
         self._plant = plant
         self._rates = rates
         self._clock = clock
-        self._started = clock()
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
         self._commands: dict[str, Callable[[dict[str, Any]], Lines]] = {
             "status": self._status,
             "endpoints": self._endpoints,
@@ -114,6 +116,11 @@ class Service:
             raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
         return found
 
+    def _store_all(self) -> None:
+        """What has happened so far is in the store: before it is read, and before a command says `done`."""
+        if not self._plant.journal.stalled:
+            self._plant.journal.flush()
+
     # -- seeing ----------------------------------------------------------------------------------------
 
     async def _status(self, args: dict[str, Any]) -> Lines:
@@ -125,7 +132,7 @@ class Service:
             "result": {
                 "version": __version__,
                 "pid": os.getpid(),
-                "uptime_s": round(self._clock() - self._started, 1),
+                "uptime_s": round(self._loop.time() - self._started, 3),
                 **facts,
                 "store": {
                     **facts["store"],
@@ -216,6 +223,7 @@ class Service:
 
     async def _dead(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.DeadArgs, args)
+        self._store_all()
         async for line in dead.groups(self._plant.journal.store, self._some(wanted.endpoint)):
             yield line
 
@@ -223,6 +231,7 @@ class Service:
         wanted = read(arguments.DeadArgs, args)
         store = self._plant.journal.store
         limit = min(max(wanted.limit, 0), arguments.MAX_LIMIT)
+        self._store_all()
         async for line in dead.rows(store, self._some(wanted.endpoint), limit):
             yield line
 
@@ -232,6 +241,7 @@ class Service:
             raise Refused("name one dead letter by its webhook-id")
         store = self._plant.journal.store
         seq = sequence(wanted.ids[0], store.id)
+        self._store_all()
         shown = dead.show(store, self._some(wanted.endpoint), seq)
         attempts = self._plant.attempts
         if attempts is not None:
@@ -246,6 +256,7 @@ class Service:
     async def _dead_replay(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.DeadArgs, args)
         store = self._plant.journal.store
+        self._store_all()
         if wanted.ids is None:
             lanes = [self._lane(wanted.endpoint)] if wanted.endpoint is not None else self._plant.lanes
             chosen: list[tuple[Lane, list[int] | None]] = [(lane, None) for lane in lanes if lane.dead]
@@ -260,12 +271,14 @@ class Service:
             async for progress in replay.dead(seqs):
                 yield {"progress": {"endpoint": lane.name, **_added(sums, progress)}}
             sums = Progress(**_added(sums, replay.progress))
+        self._store_all()
         yield {"result": msgspec.to_builtins(sums)}
 
     async def _dead_purge(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.DeadArgs, args)
         some = self._some(wanted.endpoint)
         journal = self._plant.journal
+        self._store_all()
         chosen: list[tuple[Lane | Parked, list[int] | None]] = (
             [(lane, None) for lane in some]
             if wanted.ids is None
@@ -277,6 +290,7 @@ class Service:
             async for purged in dead.purge(journal, lane, seqs):
                 count += purged
                 yield {"progress": {"endpoint": lane.name, "done": count, "total": total}}
+        self._store_all()
         yield {"result": {"purged": count}}
 
     # -- mending ---------------------------------------------------------------------------------------
@@ -295,10 +309,12 @@ class Service:
         def fits(event: Event) -> bool:
             return topic_filter is None or bool(event.topic and matches(topic_filter, event.topic))
 
+        self._store_all()
         replay = Replay(lane, self._plant.journal)
         reaches = self._plant.retention.since
         async for progress in replay.log(self._plant.retention, wanted.since, until, fits):
             yield {"progress": {"endpoint": lane.name, **msgspec.to_builtins(progress)}}
+        self._store_all()
         yield {
             "result": {
                 "endpoint": lane.name,

@@ -45,8 +45,9 @@ class Progress(msgspec.Struct):
 
 
 class Replay:
-    """One replay of one lane. Iterate over it to run it: it yields now and then, and at its end. To stop it,
-    stop iterating. Raises StoreError."""
+    """One replay of one lane. Iterate over `log` or `dead` to run it: it yields now and then, and at its end;
+    to stop it, stop iterating. Before it the caller commits what is open, so that the store knows all dead
+    letters. Raises StoreError."""
 
     def __init__(self, lane: Lane, journal: Journal) -> None:
         self.progress = Progress()
@@ -63,7 +64,6 @@ class Replay:
         """The lane's events from `since` to `until` (Unix ms, exclusive) that are `wanted`, dead letters
         included, as far as the log and the dead letters reach."""
         store, lane, progress = self._store, self._lane, self.progress
-        self._journal.flush()  # what is dead by now is in the store
         first, behind = retention.span(since, until)
         start = retention.bytes_before(first)
         end = store.head if behind is None else behind << INDEX_BITS
@@ -102,7 +102,6 @@ class Replay:
 
     async def dead(self, seqs: Iterable[int] | None) -> AsyncIterator[Progress]:
         """These dead letters, or all (None)."""
-        self._journal.flush()
         progress = self.progress
         if seqs is not None:
             chosen = sorted(seqs)

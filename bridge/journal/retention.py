@@ -1,5 +1,5 @@
 """How far back the log is kept after its events are settled, so that they can be replayed
-(`sqlite.retention_age`, `sqlite.retention_bytes`).
+(`sqlite.retention`).
 
 The log is cut into segments, each a row of the store's state: the number of its first batch, when that was
 committed, and the bytes of events before it since the counting began. So the lowest batch to keep is known
