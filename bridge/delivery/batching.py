@@ -28,7 +28,6 @@ from bridge.journal.codec import event_size
 
 MAX_GROUP_BYTES = 1 << 20
 """Events of a group in bytes: more do not join."""
-CLOUDEVENTS_TYPE = "application/cloudevents-batch+json; charset=utf-8"
 
 _json = msgspec.json.Encoder()
 _ACTIONS = {int(kind): kind.action for kind in EventType}

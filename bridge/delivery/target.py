@@ -32,6 +32,8 @@ _URL_SAFE = "!$&'()*+,/:;=?@[]%~"
 _SECRET_HEADER = re.compile(r"auth|cookie|key|pass|secret|sign|token", re.IGNORECASE)
 _SECRET_LENGTH = 4  # what is shorter would be masked in every other word
 DEFAULT_PORTS = {"http": 80, "https": 443}
+CLOUDEVENTS_TYPE = b"application/cloudevents-batch+json; charset=utf-8"
+"""CloudEvents 1.0, HTTP protocol binding, section 3.3."""
 
 
 class Target:
@@ -159,7 +161,8 @@ class Target:
         if credentials is not None and "authorization" not in names:
             lines.append(b"Authorization: " + credentials)
         if "content-type" not in names:
-            lines.append(b"Content-Type: application/json")
+            cloud = endpoint.batch is not None and endpoint.batch.format == "cloudevents-batch"
+            lines.append(b"Content-Type: " + (CLOUDEVENTS_TYPE if cloud else b"application/json"))
         if "user-agent" not in names:
             lines.append(f"User-Agent: HookMQ/{__version__}".encode("ascii"))
         return lines
