@@ -206,7 +206,9 @@ class App:
             return
         self.attempts = AttemptRecorder(store, self.loop)
         for lane in self.lanes:
-            lane.attempts = self.attempts.sink(lane.name, lane.endpoint.attempts, lane.target.scrub)
+            lane.attempts = self.attempts.sink(
+                lane.name, lane.endpoint.attempts, lane.pool.timeout, lane.target.scrub
+            )
         self.attempts.start()
 
     async def _serve_commands(self) -> None:

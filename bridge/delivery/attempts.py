@@ -56,22 +56,30 @@ class AttemptSink(Protocol):
         """No request could be made of an event."""
 
 
-# seq, attempt, begun and ended (loop time), address, request, response, event type, topic, client id, outcome
+# seq, attempt, deadline and end (loop time), address, request, response, event's type, topic and client id,
+# outcome
 Entry = tuple[int, int, float, float, str, bytes, bytes, int, str, str, "Outcome | None"]
 
 
 class Attempts:
-    """The sink of one endpoint. `scrub` takes the endpoint's secrets out of a text."""
+    """The sink of one endpoint. `timeout` (s) is that of its attempts; `scrub` takes the endpoint's secrets
+    out of a text."""
 
     def __init__(
-        self, name: str, settings: AttemptLog, scrub: Callable[[str], str], now: Callable[[], float]
+        self,
+        name: str,
+        settings: AttemptLog,
+        timeout: float,
+        scrub: Callable[[str], str],
+        now: Callable[[], float],
     ) -> None:
         self.name = name
         self.settings = settings
         self.missed = 0  # failures that found no room
+        self.succeeded = self._make_succeeded(now, settings.successes)
+        self._timeout = timeout
         self._scrub = scrub
         self._now = now
-        self._successes: deque[Entry] = deque(maxlen=settings.successes)
         self._failures: deque[Entry] = deque()
         self._last: tuple[bytes, tuple[int | None, str, str]] = (b"", (None, "", ""))
 
@@ -87,29 +95,37 @@ class Attempts:
 
     # -- the sink --------------------------------------------------------------------------------------
 
-    def succeeded(self, connection: Connection) -> None:
-        """See `AttemptSink`. The hot path."""
-        event: Event = connection.event
-        request = connection.request
-        raw = connection.raw
-        if len(request) > HEAD_BYTES or len(raw) > HEAD_BYTES:
-            self._successes.append(self._cut(connection, raw, None))
-            return
-        self._successes.append(
-            (
-                connection.seq,
-                connection.attempt,
-                connection.began,
-                self._now(),
-                connection.address,
-                request,
-                raw,
-                event.type,
-                event.topic,
-                event.clientid,
-                None,
+    def _make_succeeded(self, now: Callable[[], float], successes: int) -> Callable[[Connection], None]:
+        """The hot path: a closure, and no property on the way, since each attribute counts here."""
+        self._successes: deque[Entry] = deque(maxlen=successes)
+        append = self._successes.append
+        cut = self._cut
+
+        def succeeded(connection: Connection) -> None:
+            """See `AttemptSink`."""
+            request = connection._request
+            raw = connection.raw
+            if len(request) > HEAD_BYTES or len(raw) > HEAD_BYTES:
+                append(cut(connection, raw, None))
+                return
+            event: Event = connection.event
+            append(
+                (
+                    connection.seq,
+                    connection.attempt,
+                    connection.deadline,
+                    now(),
+                    connection.address,
+                    request,
+                    raw,
+                    event.type,
+                    event.topic,
+                    event.clientid,
+                    None,
+                )
             )
-        )
+
+        return succeeded
 
     def failed(self, connection: Connection, outcome: Outcome) -> None:
         """See `AttemptSink`."""
@@ -119,7 +135,8 @@ class Attempts:
         """See `AttemptSink`."""
         now = self._now()
         topic, clientid = event.topic[:TEXT_CHARACTERS], event.clientid[:TEXT_CHARACTERS]
-        self._fail((seq, attempt, now, now, "", b"", b"", event.type, topic, clientid, outcome))
+        deadline = now + self._timeout
+        self._fail((seq, attempt, deadline, now, "", b"", b"", event.type, topic, clientid, outcome))
 
     def _cut(self, connection: Connection, raw: bytes, outcome: Outcome | None) -> Entry:
         """An entry that holds no more of a long request, or of a long topic, than is kept."""
@@ -127,7 +144,7 @@ class Attempts:
         return (
             connection.seq,
             connection.attempt,
-            connection.began,
+            connection.deadline,
             self._now(),
             connection.address,
             connection.request[:HEAD_BYTES],
@@ -156,7 +173,8 @@ class Attempts:
         return rows
 
     def _row(self, entry: Entry, offset: float) -> Row:
-        seq, attempt, began, ended, address, request, raw, kind, topic, clientid, outcome = entry
+        seq, attempt, deadline, ended, address, request, raw, kind, topic, clientid, outcome = entry
+        began = deadline - self._timeout
         if raw != self._last[0]:
             self._last = (raw, response_parts(raw, self._scrub))
         status, head, body = self._last[1]
@@ -201,9 +219,9 @@ class AttemptRecorder:
         self._written = 0  # since the last trim
         self._next_log = 0.0
 
-    def sink(self, name: str, settings: AttemptLog, scrub: Callable[[str], str]) -> Attempts:
+    def sink(self, name: str, settings: AttemptLog, timeout: float, scrub: Callable[[str], str]) -> Attempts:
         """A sink for one endpoint, which this recorder empties."""
-        made = Attempts(name, settings, scrub, self._loop.time)
+        made = Attempts(name, settings, timeout, scrub, self._loop.time)
         self._sinks.append(made)
         return made
 

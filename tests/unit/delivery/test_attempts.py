@@ -33,7 +33,9 @@ class Plant:
         self.rig = Rig(url, **settings)
         self.store = AttemptStore.open(path, self.rig.loop)
         self.recorder = AttemptRecorder(self.store, self.rig.loop)
-        self.sink = self.recorder.sink("default", kept or AttemptLog(), self.rig.lane.target.scrub)
+        self.sink = self.recorder.sink(
+            "default", kept or AttemptLog(), self.rig.lane.pool.timeout, self.rig.lane.target.scrub
+        )
         self.rig.lane.attempts = self.sink
         self.rig.start()
 
@@ -258,7 +260,7 @@ async def test_failures_have_a_bound_and_an_age(tmp_path: Path) -> None:
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
     monkeypatch.setattr(module, "MAX_FAILURES", 5)
-    sink = Attempts("default", AttemptLog(successes=7), str, asyncio.get_running_loop().time)
+    sink = Attempts("default", AttemptLog(successes=7), 2.0, str, asyncio.get_running_loop().time)
     rig = Rig(receiver.url())
     rig.lane.attempts = sink
     rig.start()
