@@ -128,7 +128,7 @@ def _attempts(rows: list[dict[str, Any]]) -> None:
             (
                 clock_ms(row["at"]),
                 row["endpoint"],
-                row["event"],
+                row["event"] + (f" and {row['events'] - 1} more" if row["events"] > 1 else ""),
                 row["topic"],
                 row["attempt"],
                 _result(row),

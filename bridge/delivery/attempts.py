@@ -56,9 +56,9 @@ class AttemptSink(Protocol):
         """No request could be made of an event."""
 
 
-# seq, attempt, deadline and end (loop time), address, request, response, event's type, topic and client id,
-# outcome
-Entry = tuple[int, int, float, float, str, bytes, bytes, int, str, str, "Outcome | None"]
+# seq, attempt, deadline and end (loop time), address, request, response, event's type, number of events,
+# topic, client id, outcome
+Entry = tuple[int, int, float, float, str, bytes, bytes, int, int, str, str, "Outcome | None"]
 
 
 class Attempts:
@@ -109,6 +109,7 @@ class Attempts:
                 append(cut(connection, raw, None))
                 return
             event: Event = connection.event
+            row = connection.row
             append(
                 (
                     connection.seq,
@@ -119,6 +120,7 @@ class Attempts:
                     request,
                     raw,
                     event.type,
+                    1 if row is None else len(row.seqs),
                     event.topic,
                     event.clientid,
                     None,
@@ -136,7 +138,7 @@ class Attempts:
         now = self._now()
         topic, clientid = event.topic[:TEXT_CHARACTERS], event.clientid[:TEXT_CHARACTERS]
         deadline = now + self._timeout
-        self._fail((seq, attempt, deadline, now, "", b"", b"", event.type, topic, clientid, outcome))
+        self._fail((seq, attempt, deadline, now, "", b"", b"", event.type, 1, topic, clientid, outcome))
 
     def _cut(self, connection: Connection, raw: bytes, outcome: Outcome | None) -> Entry:
         """An entry that holds no more of a long request, or of a long topic, than is kept."""
@@ -150,6 +152,7 @@ class Attempts:
             connection.request[:HEAD_BYTES],
             raw[: HEAD_BYTES + BODY_BYTES],
             event.type,
+            1 if connection.row is None else len(connection.row.seqs),
             event.topic[:TEXT_CHARACTERS],
             event.clientid[:TEXT_CHARACTERS],
             outcome,
@@ -173,7 +176,7 @@ class Attempts:
         return rows
 
     def _row(self, entry: Entry, offset: float) -> Row:
-        seq, attempt, deadline, ended, address, request, raw, kind, topic, clientid, outcome = entry
+        seq, attempt, deadline, ended, address, request, raw, kind, count, topic, clientid, outcome = entry
         began = deadline - self._timeout
         if raw != self._last[0]:
             self._last = (raw, response_parts(raw, self._scrub))
@@ -189,6 +192,7 @@ class Attempts:
             max(int((ended - began) * 1_000_000), 0),
             address,
             kind,
+            count,
             printable(topic[:TEXT_CHARACTERS].encode("utf-8", "replace")),
             printable(clientid[:TEXT_CHARACTERS].encode("utf-8", "replace")),
             request_head(request, self._scrub),

@@ -10,7 +10,8 @@ A row is a list in the order of `COLUMNS`:
 
 * `endpoint`, `ok` (1 or 0), `at` (Unix ms of its beginning), `seq`, `attempt` (1 is the first), `status` or
   None, `kind` of a failure without one, or None; `took` in microseconds; `address` of the peer;
-* `event` (its type's number), `topic`, `clientid`;
+* `event` (its type's number), `topic`, `clientid`; of a request with several events (`events` is their
+  number, and `seq` that of the group) those of the first;
 * `request` and `response`: start line and headers, secrets masked, a line each; `body`: how the response's
   body begins; `error`: the failure in words. Texts are empty where there is nothing.
 """
@@ -46,6 +47,7 @@ COLUMNS = (
     "took",
     "address",
     "event",
+    "events",
     "topic",
     "clientid",
     "request",
@@ -53,7 +55,7 @@ COLUMNS = (
     "body",
     "error",
 )
-SUMMARY = ("id", *COLUMNS[:12], "error")
+SUMMARY = ("id", *COLUMNS[:13], "error")
 """The columns of a query that does not ask for all."""
 PAGE_ROWS = 100
 TRIM_ROWS = 5000
@@ -66,8 +68,9 @@ _SCHEMA = """
     CREATE TABLE attempts(
         id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, ok INTEGER NOT NULL, at INTEGER NOT NULL,
         seq INTEGER NOT NULL, attempt INTEGER NOT NULL, status INTEGER, kind TEXT, took INTEGER NOT NULL,
-        address TEXT NOT NULL, event INTEGER NOT NULL, topic TEXT NOT NULL, clientid TEXT NOT NULL,
-        request TEXT NOT NULL, response TEXT NOT NULL, body TEXT NOT NULL, error TEXT NOT NULL);
+        address TEXT NOT NULL, event INTEGER NOT NULL, events INTEGER NOT NULL, topic TEXT NOT NULL,
+        clientid TEXT NOT NULL, request TEXT NOT NULL, response TEXT NOT NULL, body TEXT NOT NULL,
+        error TEXT NOT NULL);
     CREATE INDEX attempts_by_endpoint ON attempts(endpoint, ok);
     CREATE INDEX attempts_by_seq ON attempts(seq);
     CREATE INDEX attempts_by_at ON attempts(at)

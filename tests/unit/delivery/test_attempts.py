@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bridge.config.settings import AttemptLog, RetryPolicy
+from bridge.config.settings import AttemptLog, BatchPolicy, RetryPolicy
 from bridge.delivery import attempts as module
 from bridge.delivery.attempt_text import request_head, response_parts
 from bridge.delivery.attempts import AttemptRecorder, Attempts
@@ -92,6 +92,7 @@ async def test_a_success(logged: Logged, receiver: Receiver) -> None:
         "kind": None,
         "address": f"127.0.0.1:{receiver.port}",
         "event": int(EventType.SESSION_SUBSCRIBED),
+        "events": 1,
         "topic": "a/b",
         "clientid": "press-1",
         "body": "",
@@ -121,6 +122,19 @@ async def test_a_failure_and_its_retry(logged: Logged, receiver: Receiver) -> No
     assert first["body"] == "come \ufffd[31mback\nlater"
     assert (second["ok"], second["attempt"], second["status"], second["seq"]) == (1, 2, 204, first["seq"])
     assert second["at"] >= first["at"] + 190
+
+
+async def test_a_request_of_several_events(logged: Logged, receiver: Receiver) -> None:
+    plant = logged(receiver.url(), batch=BatchPolicy(max_events=10, max_wait=0.0))
+    receiver.status = 500
+    for index in range(7):
+        plant.rig.publish(str(index))
+    await until(lambda: plant.rig.lane.failed)
+    receiver.status = 204
+    rows = await plant.rows(ok=False)
+    assert sum(row["events"] for row in rows) == 7
+    for row in rows:
+        assert f"webhook-id: {plant.rig.webhook_id(row['seq'])}" in row["request"]
 
 
 async def test_attempts_without_a_response(logged: Logged, receiver: Receiver, free_port: Any) -> None:
@@ -247,7 +261,7 @@ async def test_failures_have_a_bound_and_an_age(tmp_path: Path) -> None:
     store = AttemptStore.open(tmp_path / "a.db", asyncio.get_running_loop())
 
     def row(endpoint: str, number: int) -> tuple[Any, ...]:
-        return (endpoint, 0, number, number, 1, 500, None, 1, "", 10, "t", "c", "", "", "", "e")
+        return (endpoint, 0, number, number, 1, 500, None, 1, "", 10, 1, "t", "c", "", "", "", "e")
 
     await store.write([row("a", i) for i in range(200)] + [row("gone", i) for i in range(200)])
     await store.trim({"a": attempt_store.Keep(10, 100, 0)}, 150)
@@ -301,7 +315,7 @@ async def test_the_recorder_writes_by_itself(
 async def test_filters_and_pages(tmp_path: Path) -> None:
     store = AttemptStore.open(tmp_path / "a.db", asyncio.get_running_loop())
     rows = [
-        (name, ok, at, seq, 1, status, kind, 1, "", event, "t", "c", "", "", "", "")
+        (name, ok, at, seq, 1, status, kind, 1, "", event, 1, "t", "c", "", "", "", "")
         for seq, (name, ok, at, status, kind, event) in enumerate(
             [
                 ("a", 1, 100, 200, None, 10),
