@@ -343,13 +343,13 @@ class Retries:
         """Have the timer run at the earliest due time that lies ahead."""
         if self._stopped or not self.heap:
             return
-        # uvloop has no timer for now and gives a handle without `when`.
-        due = max(self.heap[0][0], self.loop.time() + 0.001)
+        due = self.heap[0][0]
         if self._timer is not None:
             if self._timer.when() <= due:
                 return
             self._timer.cancel()
-        self._timer = self.loop.call_at(due, self._retry_due)
+        # At least a millisecond: for less uvloop makes no timer, but a handle without `when`.
+        self._timer = self.loop.call_later(max(due - self.loop.time(), 0.001), self._retry_due)
 
     def _retry_due(self) -> None:
         self._timer = None
