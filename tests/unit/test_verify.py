@@ -155,6 +155,7 @@ def test_a_timestamp_too_far_away(timestamp: object, now: float, cause: str) -> 
         (V1, [OTHER], FITS_NOT),
         (V1, [OTHER, OTHER], FITS_NOT.replace("the secret does not fit", "none of the secrets fits")),
         (V1A, ["whpk_" + b64(Ed25519PrivateKey.generate().public_key().public_bytes_raw())], FITS_NOT),
+        (V1A.replace(",", ",!"), [PUBLIC], FITS_NOT),
         (V1, [PUBLIC], "it has v1, which needs a secret that begins with whsec_"),
         (V1A, [SECRET], "it has v1a, which needs a secret that begins with whpk_"),
         (

@@ -277,6 +277,8 @@ async def test_one_that_nobody_uses_runs_out(server: Tokens, clock: Clock) -> No
     await made.token()
     clock.go(3600)
     assert clock.waits == []
+    await asyncio.sleep(0)  # a request would have begun
+    assert made.source.requests == 1
     assert not made.source.ready()
     assert await made.token(2) == b"Bearer token-2"
     assert made.source.ready()
