@@ -346,7 +346,8 @@ class Lane:
             if self._wake_timer.when() <= at:
                 return
             self._wake_timer.cancel()
-        self._wake_timer = self._loop.call_at(at, self._woken)
+        # At least a millisecond: for less uvloop makes no timer, but a handle without `when`.
+        self._wake_timer = self._loop.call_later(max(seconds, 0.001), self._woken)
 
     def _woken(self) -> None:
         self._wake_timer = None
