@@ -43,7 +43,7 @@ from bridge.journal.store import LaneState, StoreError
 log = logging.getLogger(__name__)
 
 MAX_RETRYING = 10_000
-"""Retry and parked rows of one lane."""
+"""Events of one lane that are between two attempts, beside those that are parked behind them."""
 TICK_S = 1.0
 ERROR_TEXT = 200
 """Characters of an error that a row keeps."""
@@ -401,8 +401,11 @@ class Lane:
         blocked = False
         while True:
             row: Row | None = None
-            blocked = blocked or retries.count >= MAX_RETRYING or retries.bytes >= self._max_pinned
-            if (self._ready or self._due) and (self._late_turn or blocked or not fresh):
+            if retries.count >= MAX_RETRYING or retries.bytes >= self._max_pinned:
+                blocked = blocked or self._blocked()
+            if (self._ready or self._due) and (
+                self._late_turn or blocked or not (fresh or (backlog.behind and self._refill()))
+            ):
                 self._late_turn = False
                 if self._ready:
                     seq, event, row = self._ready.popleft()
@@ -549,7 +552,8 @@ class Lane:
 
     def _blocked(self) -> bool:
         """Whether there are too many rows to begin with fresh events."""
-        return self._retries.count >= MAX_RETRYING or self._retries.bytes >= self._max_pinned
+        retries = self._retries
+        return retries.retrying >= MAX_RETRYING or retries.bytes >= self._max_pinned
 
     def _progress(self) -> None:
         """Something was settled without a row."""
@@ -688,7 +692,7 @@ class Lane:
     @property
     def room(self) -> int:
         """How many more rows it may have."""
-        return 0 if self._blocked() else MAX_RETRYING - self._retries.count
+        return 0 if self._blocked() else MAX_RETRYING - self._retries.retrying
 
     def under_way(self, seqs: Iterable[int]) -> set[int]:
         """Those of these events that have a row, are being sent, or wait for their turn."""

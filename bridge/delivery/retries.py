@@ -137,6 +137,11 @@ class Retries:
         self._probed = 0  # the last row that went out before it was due
         self._stopped = False
 
+    @property
+    def retrying(self) -> int:
+        """Events with a row that are not parked."""
+        return self.count - (self.parked - len(self.held))
+
     def holes(self) -> list[int]:
         """The sequences in here that are unsettled and have no row."""
         holes = [*self.held, *(seq for seq, _, row in self.ready if row is None)]

@@ -13,6 +13,8 @@ from tests.integration.process import HookMQ, until, webhook
 from tests.integration.receiver import Receiver
 
 MB = 1 << 20
+NO_BREAKER = "  breaker.failures = 1000000"
+"""What each event does by itself; test_policy.py has the breaker."""
 
 
 async def latencies(client: Client, count: int = 100) -> list[float]:
@@ -35,7 +37,8 @@ async def test_nobody_listens_there(tmp_path: Path) -> None:
     receiver = Receiver()
     async with receiver:
         pass  # the port is free again
-    async with HookMQ(tmp_path, webhook(receiver.url(), "on_message_publish")) as hookmq:
+    block = webhook(receiver.url(), "on_message_publish", extra=NO_BREAKER)
+    async with HookMQ(tmp_path, block) as hookmq:
         client = await Client.connect(hookmq.port, "c")
         assert_fast(await latencies(client))
         await hookmq.said("Connection refused")
@@ -59,7 +62,8 @@ async def test_it_fails_and_hookmq_is_killed_meanwhile(tmp_path: Path) -> None:
     """Every event fails, its retry outlives the process, and comes when it is due, under the same id."""
     count = 300
     async with Receiver(status=500) as receiver:
-        async with HookMQ(tmp_path, webhook(receiver.url(), "on_message_publish")) as hookmq:
+        block = webhook(receiver.url(), "on_message_publish", extra=NO_BREAKER)
+        async with HookMQ(tmp_path, block) as hookmq:
             client = await Client.connect(hookmq.port, "c")
             assert_fast(await latencies(client, count))
             await receiver.wait_count(count)
