@@ -52,6 +52,8 @@ OWN_FILES = 64
 """Files that are neither a client nor a webhook's connection, with some to spare."""
 WATCH_S = 0.25
 PARKED_S = 60.0
+FEW_CONNECTIONS = 1000
+"""Below it the limit on open files is worth a word at start."""
 
 
 class StartError(Exception):
@@ -186,7 +188,8 @@ class App:
         if lost:
             lines.append(f"  restored   {lost:,} connections had not ended properly; their ends were told")
         if self.mqtt.max_connections < self.settings.mqtt.max_connections:
-            log.info(
+            log.log(
+                logging.WARNING if self.mqtt.max_connections < FEW_CONNECTIONS else logging.DEBUG,
                 "mqtt.max_connections: %d, more open files are not allowed here (ulimit -n)",
                 self.mqtt.max_connections,
             )
