@@ -66,6 +66,11 @@ def status(store: Path, *, json: bool) -> None:
             ],
         )
         for e in found["endpoints"]:
+            if e["shown_failed"]:
+                print(
+                    f"  {escape(e['name'])}: {e['shown_failed']:,} events count as failed, "
+                    "while they are still tried (retry.schedule = mes)"
+                )
             if e["reason"]:
                 print(f"  {escape(e['name'])} is off: {escape(e['reason'])} (hookmq enable)")
     for parked in found["not_served"]:

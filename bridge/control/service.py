@@ -168,6 +168,7 @@ class Service:
             "oldest_ms": None if oldest is None else max(int(self._clock() * 1000) - oldest, 0),
             "in_flight": lane.in_flight,
             "retrying": lane.retrying,
+            "shown_failed": lane.shown_failed,
             "dead": lane.dead,
             "delivered": lane.delivered,
             "failed": lane.failed,

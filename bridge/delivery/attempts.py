@@ -273,14 +273,12 @@ class AttemptRecorder:
 
     async def _trim(self) -> None:
         now = self._clock()
-        keep = {
-            sink.name: Keep(
-                sink.settings.successes,
-                sink.settings.max_rows,
-                int((now - sink.settings.max_age) * 1000),
-            )
-            for sink in self._sinks
-        }
+        keep = {}
+        for sink in self._sinks:
+            settings = sink.settings
+            successes = min(settings.successes, settings.max_rows // 2)  # failures are never crowded out
+            before = int((now - settings.max_age) * 1000)
+            keep[sink.name] = Keep(successes, settings.max_rows - successes, before)
         await self._store.trim(keep, int((now - AttemptLog().max_age) * 1000))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> bool:

@@ -60,6 +60,10 @@ SUMMARY = ("id", *COLUMNS[:13], "error")
 PAGE_ROWS = 100
 TRIM_ROWS = 5000
 """Rows that one trim deletes at most."""
+KEEP_PAGES = 1024
+"""Free pages that are kept for the next rows."""
+SHRINK_PAGES = 512
+"""Free pages that one trim gives back to the disk."""
 
 Row = Sequence[str | int | None]
 T = TypeVar("T")
@@ -181,6 +185,9 @@ class AttemptStore:
             f" AND endpoint NOT IN (SELECT value FROM json_each(?2)) LIMIT {TRIM_ROWS})",
             (before, msgspec.json.encode(list(keep)).decode()),
         )
+        if execute("PRAGMA freelist_count").fetchone()[0] > KEEP_PAGES:
+            # executescript, since execute() stops after the first page.
+            database.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
 
     async def query(
         self, wanted: Filter, limit: int, *, below: tuple[int, int] | None = None, full: bool = False

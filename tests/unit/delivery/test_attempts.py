@@ -272,6 +272,18 @@ async def test_failures_have_a_bound_and_an_age(tmp_path: Path) -> None:
     store.close()
 
 
+async def test_the_file_gives_its_space_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_store, "KEEP_PAGES", 8)
+    path = tmp_path / "a.db"
+    store = AttemptStore.open(path, asyncio.get_running_loop())
+    row = ("a", 0, 1, 1, 1, 500, None, 1, "", 10, 1, "t", "c", "r" * 2000, "", "b" * 1000, "e")
+    await store.write([row] * 1000)
+    for _ in range(10):
+        await store.trim({"a": attempt_store.Keep(0, 5, 0)}, 0)
+    store.close()
+    assert path.stat().st_size < 100_000
+
+
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
     monkeypatch.setattr(module, "MAX_FAILURES", 5)
     sink = Attempts("default", AttemptLog(successes=7), 2.0, str, asyncio.get_running_loop().time)
