@@ -1,4 +1,4 @@
-"""The command line: `hookmq start | check | listen | demo | version`.
+"""The command line: `hookmq start | check | listen | demo | version`, and what talks to the running process.
 
 Exit codes: 0 done; 1 the configuration or the machine does not allow it (one line says why); 2 the command
 line itself is wrong. A user's mistake never shows a traceback. What a command needs is imported when it runs,

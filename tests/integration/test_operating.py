@@ -537,6 +537,8 @@ async def test_switching_off_and_on(tmp_path: Path, receiver: Receiver) -> None:
         assert (found["state"], found["backlog_events"], len(receiver.requests)) == ("off", 1, 1)
         assert "default is off: by hand (hookmq disable)" in await said(hookmq, "status")
         assert "is switched off" in await refused(hookmq, "replay", "--since", "1h")
+        assert (await asked(hookmq, "send-test"))["ok"]
+        receiver.requests.pop()
         hookmq.kill()
         await hookmq.start()
         assert (await asked(hookmq, "status"))["endpoints"][0]["state"] == "off"
