@@ -31,7 +31,7 @@ demo: venv
 	@exec $(PY) -m bridge demo $(ARGS)
 
 test: venv-dev peers
-	@$(PY) -m pytest -m "not long" $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile -m "not long" $(ARGS)
 
 test-long: venv-dev peers
 	@$(PY) -m pytest -m long $(ARGS)
