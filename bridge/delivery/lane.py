@@ -5,8 +5,8 @@
   `MAX_RETRYING` rows, which pin at most `backlog.max_bytes`: then no fresh event is taken, and the rest waits
   in the log.
 * What must keep its order waits for its turn (`bridge.delivery.ordering`).
-* While fresh events and what has waited longer (retries, parked events) both wait they take turns.
-* Whether a request may go out now is the gate's to say (`bridge.delivery.gate`), while it is `strict`.
+
+What goes out next, and when, is in `bridge.delivery.sending`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bridge.config.settings import Endpoint
 from bridge.delivery.attempts import AttemptSink
-from bridge.delivery.backlog import Backlog
-from bridge.delivery.batching import Batcher
-from bridge.delivery.bounds import Bounds
 from bridge.delivery.connect import Network
 from bridge.delivery.egress import Trust
 from bridge.delivery.health import Health, OnChange
 from bridge.delivery.http import Connection
-from bridge.delivery.oauth2 import make_token_source
-from bridge.delivery.pool import Pool
-from bridge.delivery.report import FailureLog
 from bridge.delivery.restoring import restore
-from bridge.delivery.retries import MESSAGES, Outbox, Retries, Row
-from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide, make_policy
-from bridge.delivery.signing import SigningError
-from bridge.delivery.target import Target
+from bridge.delivery.retries import MESSAGES, Outbox, Row
+from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide
+from bridge.delivery.sending import Sender
 from bridge.events.event import Event
-from bridge.events.formats import BodyCounts, make_formatter
 from bridge.journal.batch import INDEX_BITS, Cursor
 from bridge.journal.codec import event_size
 from bridge.journal.store import LaneState, StoreError
@@ -50,11 +42,9 @@ ERROR_TEXT = 200
 MANY_HOLES = 1000
 """So many events parked in memory make a cursor long: then it is stored at most once in `LAZY_CURSOR_S`."""
 LAZY_CURSOR_S = 0.1
-UNSIGNED_PAUSE_S = 1.0
-"""After a request that could not be signed: seconds until the next is begun."""
 
 
-class Lane:
+class Lane(Sender):
     """One endpoint; raises EndpointError if it cannot work as configured. For the loop's thread only.
 
     `on_dirty` is called when the cursor has something new to commit; the journal then asks `cursor()` at its
@@ -83,63 +73,17 @@ class Lane:
         self.failed = 0  # attempts
         self.dead = state.dead  # dead letters
         self.attempts: AttemptSink | None = None  # told of every attempt
-        self.policy = make_policy(endpoint)
-        self.body_counts = BodyCounts()
-        self.target = Target(endpoint, outbox.store.id)
-        for warning in self.target.warnings:
-            log.warning("%s", warning)
-        network = network if network is not None else Network(loop)
-        connector = network.connector(self.target, name=endpoint.name, proxy=endpoint.proxy, trust=trust)
-        size = endpoint.pool_size
-        if endpoint.max_in_flight is not None and endpoint.batch is None:
-            size = min(size, endpoint.max_in_flight)
-        self.pool = Pool(
-            *(self.target, size, endpoint.cancel_timeout / 1000, loop),
-            clock=clock,
-            connector=connector,
-            success=self.policy.success,
+        super().__init__(
+            *(endpoint, state, outbox, loop, clock, random),
+            network=network,
+            trust=trust,
+            max_retrying=MAX_RETRYING,
         )
-        self.pool.on_success = self._succeeded
-        self.pool.on_failure = self._failed
-        self.pool.on_free = self.pump
-        self._tokens = make_token_source(endpoint, self.target, network, loop, trust=trust)
-        if self._tokens is not None:
-            self._tokens.on_token = self._authorized
-        self._state = state
-        self._loop = loop
-        self._clock = clock
-        self._random = random
-        self._format = make_formatter(endpoint, self.body_counts)
-        self._backlog = Backlog(state.id, outbox.store, state.position)
-        self.bounds = Bounds(endpoint, self._backlog, loop, clock)
-        self._failures = FailureLog(self.target.label, loop)
-        self._retries = Retries(
-            *(self.id, endpoint, outbox, loop, clock, self._failures, self.pump, self._touch)
-        )
-        self._health = Health(self.id, endpoint, outbox, loop, clock, random, size)
-        self._gate = self._health.gate
-        self.bounds.refusing(on=not self._health.off)
-        self._keyed = endpoint.ordering != "none"  # messages have an order too
-        self._key_of = self._retries.key_of
-        self._max_pinned = endpoint.backlog.max_bytes
-        self._batcher: Batcher | None = None
-        if endpoint.batch is not None:
-            self._batcher = Batcher(
-                *(endpoint, self._retries, self._backlog, self._format, self._refill, self._no_item),
-                *(self.pump, loop),
-            )
         # An age is told by the lesser of two clocks: one that leaps forward makes nothing old at once.
         self._run_ms = int((clock() - loop.time()) * 1000)
         self._retries.held.update(state.holes)  # until `start` takes them up
-        self._ready = self._retries.ready
-        self._due = self._retries.due
-        self._late_turn = False
-        self._early_due = 0.0  # of the row that is out as a probe
-        self._pump_booked = False
-        self._stopping = True  # until start
         self._drained: asyncio.Future[None] | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
-        self._wake_timer: asyncio.TimerHandle | None = None
         self._touch_timer: asyncio.TimerHandle | None = None
 
     # -- what is known about it ------------------------------------------------------------------------
@@ -287,72 +231,6 @@ class Lane:
             self._tokens.start()
         self.pump()
 
-    def pump(self) -> None:
-        """Send as much as the free connections and the gate allow."""
-        if self._stopping:
-            return
-        if self._batcher is not None:
-            self._batcher.gather(self._slots(), blocked=self._blocked())
-        if self._gate.strict:
-            self._pump_strictly()
-            return
-        if self._batcher is None and not (
-            self._ready or self._due or self._backlog.fresh or self._backlog.behind
-        ):
-            return
-        pool = self.pool
-        while True:
-            connection = pool.free()
-            if connection is None:
-                return
-            if not self._feed(connection):
-                pool.release(connection)
-                return
-
-    def _pump_strictly(self) -> None:
-        """`pump` while the gate holds something back."""
-        gate, pool = self._gate, self.pool
-        while True:
-            wait = gate.wait(self._loop.time(), pool.in_flight)
-            if wait is None:
-                return
-            if wait > 0:
-                self._wake_in(wait)
-                return
-            connection = pool.free()
-            if connection is None:
-                return
-            early = False
-            if not self._feed(connection):
-                early = gate.breaker.open and self._feed_early(connection)
-                if not early:
-                    pool.release(connection)
-                    return
-            gate.sent(connection.seq, early=early)
-
-    def _slots(self) -> int:
-        """How many requests may begin now."""
-        in_flight = self.pool.in_flight
-        if not self._gate.strict:
-            return self.pool.size - in_flight
-        if self._gate.wait(self._loop.time(), in_flight) != 0:
-            return 0
-        return 1 if self._gate.breaker.open else self._gate.pace.limit - in_flight
-
-    def _wake_in(self, seconds: float) -> None:
-        """Pump then."""
-        at = self._loop.time() + seconds
-        if self._wake_timer is not None:
-            if self._wake_timer.when() <= at:
-                return
-            self._wake_timer.cancel()
-        # At least a millisecond: for less uvloop makes no timer, but a handle without `when`.
-        self._wake_timer = self._loop.call_later(max(seconds, 0.001), self._woken)
-
-    def _woken(self) -> None:
-        self._wake_timer = None
-        self.pump()
-
     async def stop(self, deadline: float) -> None:
         """Send nothing new, wait until `deadline` (loop time) for requests in flight, close the connections.
 
@@ -389,155 +267,11 @@ class Lane:
 
     # -- sending ---------------------------------------------------------------------------------------
 
-    def _feed(self, connection: Connection) -> bool:
-        """Send the next request on a free connection; False if there is none, or no token to send it with."""
-        if self._tokens is not None and not self._tokens.ready():
-            return False
-        if self._batcher is not None:
-            return self._feed_group(connection, self._batcher)
-        backlog = self._backlog
-        fresh = backlog.fresh
-        retries = self._retries
-        blocked = False
-        while True:
-            row: Row | None = None
-            if retries.count >= MAX_RETRYING or retries.bytes >= self._max_pinned:
-                blocked = blocked or self._blocked()
-            if (self._ready or self._due) and (
-                self._late_turn or blocked or not (fresh or (backlog.behind and self._refill()))
-            ):
-                self._late_turn = False
-                if self._ready:
-                    seq, event, row = self._ready.popleft()
-                else:
-                    row, events = retries.take()
-                    seq, event = row.seq, events[0]
-            elif blocked or not (fresh or (backlog.behind and self._refill())):
-                return False
-            else:
-                item = fresh.popleft()
-                seq, event, size = item
-                self._late_turn = True
-                if self._keyed or event.type not in MESSAGES:
-                    key = self._key_of(event)
-                    if key and not retries.order.admit(key):
-                        if retries.may_park(key, size):
-                            backlog.memory_bytes -= size
-                            retries.park(seq, event, key)
-                        else:  # the lane stops here; what has begun goes on
-                            fresh.appendleft(item)
-                            blocked = True
-                        continue
-                backlog.memory_bytes -= size
-            try:
-                body = self._format(event)
-            except Exception as error:
-                self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
-                continue
-            connection.event = event
-            connection.row = row
-            try:
-                connection.send(seq, 1 if row is None else row.attempt + 1, body)
-            except SigningError as error:
-                self._unsigned(seq, event, row, error)
-                return False
-            return True
-
-    def _feed_group(self, connection: Connection, batcher: Batcher) -> bool:
-        """`_feed` where a request carries several events."""
-        while True:
-            body = None
-            if batcher.sendable and (self._late_turn or not self._due):
-                row, events, body = batcher.sendable.popleft()
-                self._late_turn = False
-            elif self._due and batcher.allows(len(self._due[0][0].seqs)):
-                row, events = self._retries.take()
-                self._late_turn = True
-            else:
-                return False
-            if self._send_row(connection, row, events, body):
-                return True
-            if self._gate.strict:
-                return False
-
-    def _send_row(
-        self, connection: Connection, row: Row, events: list[Event], body: bytes | None = None
-    ) -> bool:
-        """Send what a row stands for; False if no request could be made of it."""
-        batcher = self._batcher
-        try:
-            if body is None:
-                body = batcher.body(row, events) if batcher is not None else self._format(events[0])
-        except Exception as error:
-            self._unsendable(row.seq, events[0], row, Outcome(error="body", text=str(error)))
-            return False
-        connection.event = events[0]
-        connection.row = row
-        try:
-            connection.send(row.seq, row.attempt + 1, body)
-        except SigningError as error:
-            self._unsigned(row.seq, events[0], row, error)
-            return False
-        if batcher is not None:
-            batcher.out[row.seq] = events
-        return True
-
-    def _feed_early(self, connection: Connection) -> bool:
-        """Probe with an event that is not due, when nothing else is there to probe with.
-
-        If it fails it waits on as if nothing had been: it is no attempt of its schedule.
-        """
-        if self._tokens is not None and not self._tokens.ready():
-            return False
-        found = self._retries.take_early()
-        if found is None:
-            return False
-        row, events, self._early_due = found
-        return self._send_row(connection, row, events)
-
     def _unsendable(self, seq: int, event: Event, row: Row | None, outcome: Outcome) -> None:
         """No request could be made of an event: a fault of our own."""
         if self.attempts is not None:
             self.attempts.unsent(seq, 1 if row is None else row.attempt + 1, event, outcome)
         self._settle_failure(seq, event, row, outcome)
-
-    def _unsigned(self, seq: int, event: Event, row: Row | None, error: Exception) -> None:
-        """A request could not be signed. The next one could not either: wait a moment."""
-        self._health.hold(UNSIGNED_PAUSE_S)
-        self._wake_in(UNSIGNED_PAUSE_S)
-        self._unsendable(seq, event, row, Outcome(error="sign", text=str(error)))
-
-    def _no_item(self, seq: int, event: Event, row: Row | None, key: str, error: Exception) -> None:
-        """No part of a group could be made of an event, which blocks `key` if that is not empty."""
-        if row is None:
-            row = self._retries.new_row(seq, key, event_size(event))
-        row.keys = (key,)
-        self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
-
-    async def authorized(self) -> str:
-        """Wait until requests can be sent with a token, where they need one; why they cannot, or empty."""
-        return "" if self._tokens is None else await self._tokens.wait()
-
-    def _authorized(self) -> None:
-        """A new token has come."""
-        if self._tokens is not None and self._tokens.value is not None:
-            self.pool.authorize(self._tokens.value)
-            self.pump()
-
-    def _refill(self) -> bool:
-        try:
-            found = self._backlog.refill()
-        except StoreError as error:
-            self._failures.store(error)  # the next tick asks again
-            return False
-        if not found and self._backlog.behind and not self._pump_booked:
-            self._pump_booked = True  # a long part of the log has nothing for this lane: let others run
-            self._loop.call_soon(self._pump_again)
-        return found
-
-    def _pump_again(self) -> None:
-        self._pump_booked = False
-        self.pump()
 
     def _go_on(self, connection: Connection) -> None:
         """After an outcome: the next request on this connection, or on those that are free."""
@@ -549,11 +283,6 @@ class Lane:
             if connection.open:
                 self.pool.release(connection)
             self.pump()
-
-    def _blocked(self) -> bool:
-        """Whether there are too many rows to begin with fresh events."""
-        retries = self._retries
-        return retries.retrying >= MAX_RETRYING or retries.bytes >= self._max_pinned
 
     def _progress(self) -> None:
         """Something was settled without a row."""
@@ -692,7 +421,7 @@ class Lane:
     @property
     def room(self) -> int:
         """How many more rows it may have."""
-        return 0 if self._blocked() else MAX_RETRYING - self._retries.retrying
+        return 0 if self._blocked() else self._max_retrying - self._retries.retrying
 
     def under_way(self, seqs: Iterable[int]) -> set[int]:
         """Those of these events that have a row, are being sent, or wait for their turn."""

@@ -418,7 +418,10 @@ class Retries:
             self.order.in_flight(key)
 
     def take_early(self) -> tuple[Row, list[Event], float] | None:
-        """A row that is not due yet, another one each time, and when it was due; None if there is none."""
+        """A row that is not due yet, another one each time, and when it is; None if there is none.
+
+        A single event where groups are sent becomes `ready` instead.
+        """
         heap = self.heap
         if not heap:
             return None
@@ -437,6 +440,9 @@ class Retries:
         if not found:
             return None
         self._sending(row)
+        if self.groups and not row.group:
+            self.ready.append((row.seq, found[0], row))
+            return None
         return row, found, due
 
     def all_due(self) -> None:
