@@ -215,8 +215,8 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        # Most servers answer with the same bytes for a second or longer. A whole keep-alive response that is a
-        # success and came alone is remembered, and the same bytes again mean the same without parsing them.
+        # Most servers answer with the same bytes for a second or longer. A whole keep-alive response that is
+        # a success and came alone is remembered, and the same bytes again mean the same without parsing them.
         if self._fresh and data == self._pool.memo:
             self._fresh = False
             self.busy = False
