@@ -2,10 +2,10 @@
 
     python -m scripts.bench [--dir FOLDER] [--rounds 3] [PART …]
 
-Parts: wrk (end to end against wrk on the same sink), signing (with signatures against without), latency,
-memory (idle connections), backlog (a million events waiting). All by default. FOLDER must lie on a real file
-system; the median time of a sync there is printed beside the figures. A quiet machine gives the better
-figures; ratios hold on a busy one too.
+Parts: wrk (end to end against wrk on the same sink), signing (with signatures against without), dead (one of
+two endpoints dead against one alone), latency, memory (idle connections), backlog (a million events waiting).
+All by default. FOLDER must lie on a real file system; the median time of a sync there is printed beside the
+figures. A quiet machine gives the better figures; ratios hold on a busy one too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from bridge.mqtt.encoder import encode_connect
 from bridge.mqtt.packets import Connect
+from scripts.bench.dead import part_dead
 from scripts.bench.process import Broker, Sink, publish, webhook
 
 EVENTS = 200_000
@@ -221,6 +222,7 @@ def part_backlog(folder: Path, rounds: int) -> None:
 PARTS = {
     "wrk": part_wrk,
     "signing": part_signing,
+    "dead": part_dead,
     "latency": part_latency,
     "memory": part_memory,
     "backlog": part_backlog,
