@@ -106,11 +106,14 @@ class _Clients:
         assert task is not None  # noqa: S101
         self.tasks.add(task)
         try:
+            if len(self.tasks) > 4 * MAX_CLIENTS:
+                writer.transport.abort()
+                return
+            # Read first: an end with something unread would take our answer with it.
+            request = await _read(reader)
             if len(self.tasks) > MAX_CLIENTS:
                 await _write(writer, {"error": f"{MAX_CLIENTS} commands are running already"})
-                return
-            request = await _read(reader)
-            if isinstance(request, str):
+            elif isinstance(request, str):
                 await _write(writer, {"error": request})
             elif request is not None:
                 await self._serve(request, reader, writer)

@@ -323,6 +323,7 @@ async def test_what_was_handed_over_survives_a_crash(plant: Make, receiver: Rece
     rig.flush()
     assert [row.seq for row in rig.store.retries(rig.lane.id)] == seqs
     rig.store.trim(rig.store.next_batch)  # the rows have pinned them
+    await receiver.wait_for(lambda requests: len(requests) == len(seqs) + rig.lane.in_flight)
     store = rig.kill()
     receiver.script = None
     receiver.requests.clear()
