@@ -23,7 +23,8 @@ NOW = BatchPolicy(max_events=4, max_wait=0.0)
 
 async def settled(box: Rig) -> None:
     """Everything was delivered or given up, and the store knows."""
-    await until(lambda: not (box.lane.in_flight or box.lane.retrying or box.lane.backlog_events))
+    lane = box.lane
+    await until(lambda: not (lane.retrying or lane.backlog_events or lane._unsettled()))
     box.flush()
     state = box.store.lane("default")
     assert (state.holes, state.retries) == ([], 0)
