@@ -22,7 +22,8 @@ import msgspec
 
 from bridge.config.settings import BatchPolicy, Endpoint
 from bridge.delivery.backlog import Backlog
-from bridge.delivery.retries import GROUP, Retries, Row, encode_seqs
+from bridge.delivery.retries import Retries
+from bridge.delivery.rows import GROUP, Row, encode_seqs
 from bridge.events.event import Event, EventType
 from bridge.journal.codec import event_size
 

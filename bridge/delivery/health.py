@@ -19,8 +19,8 @@ from pydantic import SecretStr
 
 from bridge.config.settings import Endpoint
 from bridge.delivery.gate import Gate
-from bridge.delivery.retries import Outbox
 from bridge.delivery.retry import Outcome, bearing, retry_after_ms
+from bridge.delivery.rows import Outbox
 from bridge.journal.batch import Put
 from bridge.journal.store import StoreError
 

@@ -23,9 +23,10 @@ from bridge.delivery.connect import Network
 from bridge.delivery.egress import Trust
 from bridge.delivery.health import Health, OnChange
 from bridge.delivery.http import Connection
+from bridge.delivery.ordering import MESSAGES
 from bridge.delivery.restoring import restore
-from bridge.delivery.retries import MESSAGES, Outbox, Row
 from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide
+from bridge.delivery.rows import Outbox, Row
 from bridge.delivery.sending import Sender
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, Cursor

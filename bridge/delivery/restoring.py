@@ -6,7 +6,8 @@ import heapq
 
 import msgspec
 
-from bridge.delivery.retries import FETCH, Retries, Row, decode_seqs, group_space
+from bridge.delivery.retries import FETCH, Retries
+from bridge.delivery.rows import Row, decode_seqs, group_space
 from bridge.events.event import Event
 from bridge.journal.batch import Put, Retry
 from bridge.journal.store import LaneState, StoreError

@@ -18,19 +18,15 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
-
-import msgspec
 
 from bridge.config.settings import Endpoint
-from bridge.delivery.ordering import MESSAGES, KeyOf, Order, Queue, key_function
+from bridge.delivery.ordering import KeyOf, Order, Queue, key_function
 from bridge.delivery.report import FailureLog
+from bridge.delivery.rows import Outbox, Row, encode_seqs, group_space
 from bridge.events.event import Event
-from bridge.journal.batch import Change, Dead, Put, Retry, Settle
+from bridge.journal.batch import Dead, Put, Retry, Settle
 from bridge.journal.codec import event_size
-from bridge.journal.store import Store, StoreError
-
-__all__ = ["MESSAGES", "Outbox", "Retries", "Row"]
+from bridge.journal.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -42,51 +38,8 @@ FETCH = 16
 """Events of due retries, or of one key's parked events, that are read from the store at a time."""
 FETCH_BYTES = 1 << 20
 """Their bytes, but for the first."""
-GROUP = 1 << 62
-"""Group numbers begin here; no event has such a sequence."""
 AGAIN_S = 1.0
 """When the store could not be read: seconds until the next try."""
-
-
-class Outbox(Protocol):
-    """What a lane needs of the journal."""
-
-    store: Store
-
-    def change(self, change: Change) -> None:
-        """Join the next batch; it is committed soon, in one transaction with the lane's `cursor()`."""
-
-    def after(self, call: Callable[..., Any], *args: Any) -> None:
-        """Call once all that joined before is durable."""
-
-
-class Row(msgspec.Struct, gc=False):
-    """What is tried again as one request, without its events: one event, or a frozen group of several.
-
-    `seq` is the event's sequence, or the group's number. `first` is Unix ms of the first attempt, 0 before
-    it. `seqs` are the events, ascending, `keys` their order keys (empty: none), one for each. `rowed` are
-    those of them that have a row in the store, `pinned` their bytes.
-    """
-
-    seq: int
-    attempt: int
-    first: int
-    seqs: tuple[int, ...]
-    keys: tuple[str, ...]
-    rowed: tuple[int, ...]
-    pinned: int
-    size: int
-
-    @property
-    def group(self) -> bool:
-        """Whether it is a frozen group."""
-        return self.seq >= GROUP
-
-    def blocked(self) -> Iterable[str]:
-        """The keys that it blocks, each once."""
-        if len(self.keys) == 1:
-            return self.keys if self.keys[0] else ()
-        return [key for key in dict.fromkeys(self.keys) if key]
 
 
 class Retries:
@@ -492,21 +445,3 @@ class Retries:
     def _lost(self, seq: int) -> None:
         """Nothing can be sent for it."""
         log.error("webhook %s: the store has lost the event %x that was to be retried", self.name, seq)
-
-
-_seqs = msgspec.msgpack.Decoder(tuple[int, ...])
-
-
-def group_space(lane: int) -> str:
-    """The space of the state rows of a lane's frozen groups: by number, the sequences."""
-    return f"groups/{lane}"
-
-
-def encode_seqs(seqs: tuple[int, ...]) -> bytes:
-    """A group's events as they are stored."""
-    return msgspec.msgpack.encode(seqs)
-
-
-def decode_seqs(data: bytes) -> tuple[int, ...]:
-    """A stored group's events; msgspec.DecodeError where it is damaged."""
-    return _seqs.decode(data)

@@ -21,10 +21,12 @@ from bridge.delivery.egress import Trust
 from bridge.delivery.health import Health
 from bridge.delivery.http import Connection
 from bridge.delivery.oauth2 import make_token_source
+from bridge.delivery.ordering import MESSAGES
 from bridge.delivery.pool import Pool
 from bridge.delivery.report import FailureLog
-from bridge.delivery.retries import MESSAGES, Outbox, Retries, Row
+from bridge.delivery.retries import Retries
 from bridge.delivery.retry import Outcome, make_policy
+from bridge.delivery.rows import Outbox, Row
 from bridge.delivery.signing import SigningError
 from bridge.delivery.target import Target
 from bridge.events.event import Event

@@ -9,7 +9,7 @@ import pytest
 from bridge.config.settings import BatchPolicy, BreakerPolicy, RateLimit, RetryPolicy
 from bridge.delivery import batching, retries
 from bridge.delivery.batching import group_number
-from bridge.delivery.retries import GROUP, decode_seqs, group_space
+from bridge.delivery.rows import GROUP, decode_seqs, group_space
 from bridge.events.event import EventType
 from bridge.journal.store import StoreError
 from tests.integration import receiver as scripts

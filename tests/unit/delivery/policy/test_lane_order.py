@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.config.settings import BatchPolicy, RetryPolicy
+from bridge.config.settings import BatchPolicy, BreakerPolicy, RateLimit, RetryPolicy
 from bridge.delivery import backlog, lane, retries
 from bridge.delivery.ordering import key_function
 from bridge.events.event import EventType
@@ -307,7 +307,7 @@ async def test_random_failures_and_crashes_keep_every_order(
     monkeypatch.setattr(retries, "MAX_HELD", 8)
     dice = randomness.Random(seed)
     well = [scripts.status(204), scripts.respond_and_close, scripts.respond_with_close]
-    ill = [scripts.status(500), scripts.reset, scripts.close, scripts.cut_in_body]
+    ill = [scripts.status(500), scripts.status(503), scripts.reset, scripts.close, scripts.cut_in_body]
     accepted: dict[str, list[str]] = defaultdict(list)  # by key, as the receiver took them
     bodies: dict[str, bytes] = {}
     flying: set[str] = set()
@@ -345,6 +345,10 @@ async def test_random_failures_and_crashes_keep_every_order(
         "retry": RetryPolicy(schedule=(0, *[0.02] * 60)),
         "batch": batch,
     }
+    if seed % 2:  # with everything that holds back
+        settings["breaker"] = BreakerPolicy(failures=3, probe_interval=0.03)
+        settings["rate_limit"] = RateLimit(per_second=2000, burst=10)
+        settings["max_in_flight"] = 7
     box = rig(receiver.url(), **settings)
     count: dict[str, int] = defaultdict(int)
     total: list[str] = []
