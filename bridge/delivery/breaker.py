@@ -19,14 +19,13 @@ FIRST_PROBE_S = 1.0
 class Breaker:
     """Counts what the lane tells it. `early` is for the lane's use: the probe was not due."""
 
-    __slots__ = ("_interval", "_policy", "early", "failures", "next_probe", "open", "probe", "since")
+    __slots__ = ("_interval", "_policy", "early", "failures", "next_probe", "open", "probe")
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
         self._interval = 0.0
         self.open = False
         self.failures = 0  # in a row
-        self.since = 0.0  # of the first of them
         self.next_probe = 0.0
         self.probe: int | None = None  # the number of the request that is out as a probe
         self.early = False
@@ -42,8 +41,6 @@ class Breaker:
 
     def failed(self, number: int, now: float, random: float) -> bool:
         """The attempt of a request has failed; whether this has opened it. `random` spreads the probes."""
-        if not self.failures:
-            self.since = now
         self.failures += 1
         if self.open:
             if number == self.probe:

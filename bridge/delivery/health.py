@@ -75,8 +75,10 @@ class Health:
         self._key = str(lane)
         self._max_asked = endpoint.retry.max_retry_after
         self._record = record = self._load()
-        self._since = loop.time()  # what `failing_s` counts from in this run
-        self._stored = self._since
+        self._since = loop.time()  # of the last failure in a row, in loop time
+        self._stored = self._since  # when `failing_s` was stored
+        self.failing_s = record.failing_s
+        """For how many seconds the endpoint has failed without a success, while HookMQ ran."""
         if record.off and record.settings != _digest(endpoint, record.salt):
             log.warning("webhook %s: its settings have changed, it is switched on again", endpoint.name)
             self._record = record = Record(ordering=record.ordering, recovered_at=self._now_ms())
@@ -129,12 +131,6 @@ class Health:
         return "on" if self.gate.pace.free else "slow"
 
     @property
-    def failing_s(self) -> float:
-        """For how many seconds it has been failing without a success, restarts left out."""
-        run = self._loop.time() - self._since if self.gate.breaker.failures else 0.0
-        return self._record.failing_s + run
-
-    @property
     def recovered_at(self) -> int:
         """Unix ms of when it came back last: what had failed before waits no longer. 0: never."""
         return self._record.recovered_at
@@ -151,8 +147,10 @@ class Health:
 
     def succeeded(self) -> bool:
         """An attempt has succeeded; whether it was taken for dead before, and what waits is due now."""
-        seconds = self.failing_s
-        recovered = self.gate.succeeded(self._loop.time())
+        now = self._loop.time()
+        seconds = self.failing_s + now - self._since
+        recovered = self.gate.succeeded(now)
+        self.failing_s = 0.0
         if recovered:
             log.warning("webhook %s: it answers again, after %s", self._endpoint.name, _span(seconds))
             self._record.failing = False
@@ -174,8 +172,12 @@ class Health:
         asked_ms = retry_after_ms(outcome.retry_after, self._now_ms())
         asked = min(asked_ms / 1000, self._max_asked) if asked_ms is not None else None
         opened = gate.failed(number, kind, now, began, asked, self._random())
-        if first and kind != "ours":
-            self._since = self._stored = now
+        if kind != "ours":
+            if first:
+                self._stored = now
+            elif kind != "way":  # what lay between it and us is not its fault
+                self.failing_s += now - self._since
+            self._since = now
         if self._record.off:
             return early
         if opened:
@@ -202,7 +204,6 @@ class Health:
         elif now - self._stored >= STORE_EVERY_S:
             self._stored = now
             self._record.failing_s = self.failing_s
-            self._since = now
             self._store()
 
     def hold(self, seconds: float) -> None:
@@ -236,6 +237,7 @@ class Health:
         if not self._record.off:
             return False
         self._record = Record(ordering=self._record.ordering, recovered_at=self._now_ms())
+        self.failing_s = 0.0
         self._store()
         self.gate.switch(off=False)
         log.warning("webhook %s: switched on", self._endpoint.name)

@@ -119,6 +119,21 @@ async def test_a_retry_pins_its_event_until_it_is_settled(store: AnyStore) -> No
     assert store.retries(a) == [retry(a, same[0])]
 
 
+async def test_what_rows_pin_is_known_without_reading_it(store: AnyStore) -> None:
+    a, b = store.lane("a").id, store.lane("b").id
+    big = event("2", a, b)
+    big.payload = b"x" * 100_000
+    seqs = commit(store, [event("1", a, b), big, event("3", a, b)])
+    assert store.row_sizes(a) == {}
+    commit(store, [], [retry(a, seqs[0]), retry(a, seqs[1]), retry(b, seqs[2]), dead(a, seqs[2])])
+    sizes = store.row_sizes(a)
+    assert sorted(sizes) == seqs[:2]
+    assert 0 < sizes[seqs[0]] < 300
+    assert 100_000 <= sizes[seqs[1]] < 100_300
+    commit(store, [], [Settle(a, seqs[1])])
+    assert sorted(store.row_sizes(a)) == seqs[:1]
+
+
 async def test_a_dead_letter_pins_its_event(store: AnyStore) -> None:
     a = store.lane("a").id
     seqs = commit(store, [event("1", a), event("2", a), event("3", a)])

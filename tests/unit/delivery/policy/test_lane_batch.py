@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from bridge.config.settings import BatchPolicy, BreakerPolicy, RateLimit, RetryPolicy
-from bridge.delivery import batching
+from bridge.delivery import batching, retries
 from bridge.delivery.batching import group_number
 from bridge.delivery.retries import GROUP, decode_seqs, group_space
 from bridge.events.event import EventType
+from bridge.journal.store import StoreError
 from tests.integration import receiver as scripts
-from tests.integration.receiver import Receiver, Request
+from tests.integration.receiver import Exchange, Receiver, Request
 from tests.unit.delivery.conftest import until
 from tests.unit.delivery.policy.warp import Make, turns, wall, warp
 from tests.unit.delivery.rig import Rig
@@ -23,7 +24,8 @@ NOW = BatchPolicy(max_events=4, max_wait=0.0)
 
 async def settled(box: Rig) -> None:
     """Everything was delivered or given up, and the store knows."""
-    await until(lambda: not (box.lane.in_flight or box.lane.retrying or box.lane.backlog_events))
+    lane = box.lane
+    await until(lambda: not (lane.retrying or lane.backlog_events or lane._unsettled()))
     box.flush()
     state = box.store.lane("default")
     assert (state.holes, state.retries) == ([], 0)
@@ -205,6 +207,51 @@ async def test_events_of_a_key_stand_in_one_group_or_wait(receiver: Receiver, ri
     await settled(box)
     assert payloads(receiver.requests[2]) == ["a0", "a1", "a2"]
     assert payloads(receiver.requests[3]) == ["a3", "a4", "a5"]  # what was parked goes together
+
+
+@pytest.mark.parametrize("parts", [1, 2])  # groups begin by turns with what is fresh and what waited
+async def test_while_the_store_cannot_be_read_no_fresh_event_overtakes_a_parked_one(
+    receiver: Receiver, rig: Make, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    monkeypatch.setattr(retries, "FETCH", 2)
+    batch = BatchPolicy(max_events=20, max_wait=0.0)
+    box = rig(receiver.url(), batch=batch, retry=RETRY, ordering="client", pool_size=1)
+    receiver.scripts.append(scripts.status(500))
+    box.publish("a0", client="a")
+    await until(lambda: box.lane.retrying == 1)
+    for n in range(1, 8):
+        if parts == 2 and n == 4:
+            box.flush()
+        box.publish(f"a{n}", client="a")
+    await until(lambda: box.lane.retrying == 8)
+    fetch = box.store.fetch
+    reads = 0
+
+    def now_and_then(seqs: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        if reads == 3:  # the retry, the first of the parked, and then not the next
+            raise StoreError("hookmq.db: disk I/O error")
+        return fetch(seqs)
+
+    monkeypatch.setattr(box.store, "fetch", now_and_then)
+
+    async def publish_more(exchange: Exchange) -> None:
+        for n in range(8, 12):
+            box.publish(f"a{n}", client="a")
+        box.flush()
+        await exchange.respond(204)
+
+    receiver.scripts.append(publish_more)  # while the one connection is busy
+    await warp(10.1)
+    await receiver.wait_count(2)
+    for _ in range(20):
+        await warp(1.1)
+        await until(lambda: not box.lane.in_flight)
+    await settled(box)
+    assert reads > 3
+    sent = [text for request in receiver.requests[1:] for text in payloads(request)]
+    assert sent == [f"a{n}" for n in range(12)]
 
 
 async def test_groups_are_bounded_in_bytes(

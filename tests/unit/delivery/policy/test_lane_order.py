@@ -24,7 +24,8 @@ RETRY = RetryPolicy(schedule=(0, 10, 10))
 
 async def settled(box: Rig) -> None:
     """Everything was delivered or given up, and the store knows."""
-    await until(lambda: not (box.lane.in_flight or box.lane.retrying or box.lane.backlog_events))
+    lane = box.lane
+    await until(lambda: not (lane.retrying or lane.backlog_events or lane._unsettled()))
     box.flush()
     state = box.store.lane("default")
     assert (state.holes, state.retries) == ([], 0)
@@ -371,7 +372,7 @@ async def test_random_failures_and_crashes_keep_every_order(
 
     async def finish() -> bool:
         await warp(0.05)
-        return not (box.lane.in_flight or box.lane.retrying or box.lane.backlog_events)
+        return not (box.lane.retrying or box.lane.backlog_events or box.lane._unsettled())
 
     for _ in range(5000):
         if await finish():
