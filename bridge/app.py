@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -97,7 +96,7 @@ class App:
         self.dispatcher = Dispatcher(self.lanes)
         for lane in self.lanes:
             lane.on_dirty = self.journal.touch
-            lane.bounds.on_full = functools.partial(_mark, self.journal.full, lane.id)
+            lane.on_full = functools.partial(_mark, self.journal.full, lane.id)
             lane.bounds.on_overfull = functools.partial(_mark, self.journal.overfull, lane.id)
         self.journal.on_commit.append(self.dispatcher.committed)
         self.journal.cursors = self._cursors
@@ -159,6 +158,7 @@ class App:
         lost = self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
+        self._opened = [f"mqtt{'s' if one.kind == 'ssl' else ''}://{address}" for one, address in opened]
         self._log_attempts()
         for lane in self.lanes:
             lane.start()
@@ -166,9 +166,12 @@ class App:
         await self._serve_commands()
         self._watch()
         self._expire_parked()
+        self._warn()
+        return self._lines(lost)
+
+    def _lines(self, lost: int) -> list[str]:
+        """What runs, for the start; `lost` connections had not ended properly."""
         lines = [f"HookMQ {__version__}"]
-        for listener, address in opened:
-            self._opened.append(f"mqtt{'s' if listener.kind == 'ssl' else ''}://{address}")
         lines += [f"  listening  {address}" for address in self._opened]
         for lane in self.lanes:
             lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
@@ -187,6 +190,10 @@ class App:
         lines.append(f"  store      {self.settings.store_path}")
         if lost:
             lines.append(f"  restored   {lost:,} connections had not ended properly; their ends were told")
+        return lines
+
+    def _warn(self) -> None:
+        """Tell what the machine does not allow, or would lose."""
         if self.mqtt.max_connections < self.settings.mqtt.max_connections:
             log.log(
                 logging.WARNING if self.mqtt.max_connections < FEW_CONNECTIONS else logging.DEBUG,
@@ -197,7 +204,6 @@ class App:
             log.warning(
                 "sqlite.mounted_file_path: %s is in memory (tmpfs), a power cut loses it", self.store.path
             )
-        return lines
 
     def _log_attempts(self) -> None:
         """Open the attempt log; without it delivery goes on, and a warning says so."""
@@ -387,7 +393,7 @@ async def _main(settings: Settings) -> int:
         app.close()
 
 
-def run(settings: Settings, *, conf: Path) -> int:
+def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code. Raises StartError with one line."""
     try:
         configure(settings.log)

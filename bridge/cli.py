@@ -99,7 +99,7 @@ def start(conf: Conf, old_conf: OldConf = False) -> int:
     from bridge.app import StartError, run
 
     try:
-        return run(report.settings, conf=conf)
+        return run(report.settings)
     except StartError as error:
         return _fail(str(error))
 

@@ -174,6 +174,12 @@ def _alias(conn: Connection, topic: str) -> tuple[str, int | None]:
     return topic, alias
 
 
+def _go_on(conn: Connection, session: Session) -> None:
+    """The window has room again: send what waits for it, if anything does."""
+    if session.queue or session.owed is not None or not conn.ready:
+        drain(conn)
+
+
 def on_puback(conn: Connection, packet: Puback) -> None:
     session = conn.session
     if session is None:
@@ -184,8 +190,7 @@ def on_puback(conn: Connection, packet: Puback) -> None:
     session.land(packet.packet_id)
     if packet.reason_code < 0x80:
         _acked(conn, delivery)
-    if session.queue or session.owed is not None or not conn.ready:
-        drain(conn)
+    _go_on(conn, session)
 
 
 def on_pubrec(conn: Connection, packet: Pubrec) -> None:
@@ -200,8 +205,7 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
         return
     if packet.reason_code >= 0x80:  # [MQTT-4.3.3-4]: the exchange ends here
         session.land(packet.packet_id)
-        if session.queue or session.owed is not None or not conn.ready:
-            drain(conn)
+        _go_on(conn, session)
         return
     if not delivery.released:
         delivery.released = True
@@ -218,8 +222,7 @@ def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
     if delivery is None or not delivery.released:
         return
     session.land(packet.packet_id)
-    if session.queue or session.owed is not None or not conn.ready:
-        drain(conn)
+    _go_on(conn, session)
 
 
 def _acked(conn: Connection, delivery: Delivery) -> None:

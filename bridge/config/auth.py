@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pydantic import SecretStr
 
 from bridge.config.block import fields, read_block
@@ -34,22 +32,13 @@ def read(findings: Findings, node: Node | None) -> Auth:
     return Auth(allow_anonymous=anonymous, password=password)
 
 
-def _flat(node: Node, prefix: str = "") -> Iterator[tuple[str, Node]]:
-    """User names and secrets; an unquoted name with dots was read as objects and is put together again."""
-    for name, child in node.children.items():
-        if isinstance(child.value, dict):
-            yield from _flat(child, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", child
-
-
 def _passwords(findings: Findings, node: Node) -> tuple[tuple[str, SecretStr], ...]:
     possible = 'user names and secrets: password { "user" : "secret" } or password = { include "pwd.conf" }'
     if not isinstance(node.value, dict):
         findings.wrong(node, possible, secret=True)
         return ()
     users: dict[str, SecretStr] = {}
-    for name, child in _flat(node):
+    for name, child in node.leaves():
         if child.broken:
             continue
         secret = plain(child)

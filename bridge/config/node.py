@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,6 +51,14 @@ class Node:
         for name in path:
             node = node.children.get(name) if node is not None else None
         return None if node is None or node.is_null else node
+
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, Node]]:
+        """The values below it with their names; a name with dots, read as objects, is put together again."""
+        for name, child in self.children.items():
+            if isinstance(child.value, dict):
+                yield from child.leaves(f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", child
 
 
 def join(parent: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from bridge.config import certs, credentials, policy, signing, url
@@ -92,15 +92,6 @@ def _failed(findings: Findings, start: int) -> bool:
 # --- headers ------------------------------------------------------------------------------------------------
 
 
-def _flat(node: Node, prefix: str = "") -> Iterator[tuple[str, Node]]:
-    """Names and values; a name with dots was read as objects (`x-api.key`) and is put together again."""
-    for name, child in node.children.items():
-        if isinstance(child.value, dict):
-            yield from _flat(child, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", child
-
-
 def _headers(findings: Findings, node: Node | None) -> tuple[tuple[str, str], ...]:
     if node is None or node.is_null:
         return ()
@@ -108,7 +99,7 @@ def _headers(findings: Findings, node: Node | None) -> tuple[tuple[str, str], ..
         findings.wrong(node, 'an object: headers { content-type = "application/json" }', secret=True)
         return ()
     headers: dict[str, tuple[str, str]] = {}
-    for name, child in _flat(node):
+    for name, child in node.leaves():
         if child.is_null or child.broken:
             continue
         if not TOKEN.fullmatch(name):

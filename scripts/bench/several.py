@@ -27,4 +27,4 @@ def settings(folder: Path, urls: list[str]) -> Settings:
 
 
 if __name__ == "__main__":
-    sys.exit(run(settings(Path(sys.argv[1]), sys.argv[2:]), conf=Path("none")))
+    sys.exit(run(settings(Path(sys.argv[1]), sys.argv[2:])))
