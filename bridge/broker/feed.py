@@ -11,7 +11,7 @@ from bridge.broker.hooks import ACCEPT, Hooks
 from bridge.events.event import Event, EventType
 from bridge.events.rules import Rules
 from bridge.journal.journal import Journal
-from bridge.mqtt.packets import Connect, Publish, Subscription
+from bridge.mqtt.packets import Connect, Properties, Publish, Subscription
 from bridge.mqtt.reasons import ReasonCode
 from bridge.mqtt.topics import parse_shared
 
@@ -121,23 +121,27 @@ class EventFeed(Hooks):
             connected_at=client.connected_at,
         )
 
-    def on_disconnected(self, client: Client, reason: str) -> None:
+    def on_disconnected(self, client: Client, reason: str, properties: Properties | None) -> None:
         self._lifecycle(EventType.CLIENT_DISCONNECTED, client, reason=reason)
 
     def on_terminated(self, client: Client, reason: str) -> None:
         self._lifecycle(EventType.SESSION_TERMINATED, client, reason=reason)
 
-    def on_subscribe(self, client: Client, subscription: Subscription) -> int:
+    def on_subscribe(self, client: Client, subscription: Subscription, properties: Properties | None) -> int:
         self._on_filter(EventType.CLIENT_SUBSCRIBE, client, subscription.topic_filter, subscription.qos)
         return ACCEPT
 
-    def on_unsubscribe(self, client: Client, topic_filter: str) -> None:
+    def on_unsubscribe(self, client: Client, topic_filter: str, properties: Properties | None) -> None:
         self._on_filter(EventType.CLIENT_UNSUBSCRIBE, client, topic_filter)
 
-    def on_subscribed(self, client: Client, subscription: Subscription) -> None:
+    def on_subscribed(
+        self, client: Client, subscription: Subscription, properties: Properties | None
+    ) -> None:
         self._on_filter(EventType.SESSION_SUBSCRIBED, client, subscription.topic_filter, subscription.qos)
 
-    def on_unsubscribed(self, client: Client, topic_filter: str) -> None:
+    def on_unsubscribed(
+        self, client: Client, topic_filter: str, qos: int, properties: Properties | None
+    ) -> None:
         self._on_filter(EventType.SESSION_UNSUBSCRIBED, client, topic_filter)
 
     def on_publish(self, client: Client, publish: Publish) -> int:
@@ -147,7 +151,7 @@ class EventFeed(Hooks):
             return ReasonCode.QUOTA_EXCEEDED
         return ACCEPT
 
-    def on_published(self, client: Client, publish: Publish, ts: int) -> None:
+    def on_published(self, client: Client, publish: Publish, ts: int, number: int) -> None:
         topic = publish.topic
         targets = self._published.get(topic)
         if targets is None:
@@ -193,5 +197,7 @@ class EventFeed(Hooks):
     def on_delivered(self, client: Client, message: Message, qos: int, retain: bool) -> None:
         self._to_subscriber(EventType.MESSAGE_DELIVERED, client, message, qos, retain)
 
-    def on_acked(self, client: Client, message: Message, qos: int, retain: bool) -> None:
+    def on_acked(
+        self, client: Client, message: Message, qos: int, retain: bool, properties: Properties | None
+    ) -> None:
         self._to_subscriber(EventType.MESSAGE_ACKED, client, message, qos, retain)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bridge.broker.client import Client, Message
-from bridge.mqtt.packets import Connect, Publish, Subscription
+from bridge.mqtt.packets import Connect, Properties, Publish, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,27 +29,55 @@ class Hooks:
         """A CONNECT was read. Return 0, or an MQTT 5 reason code (>= 0x80) to refuse it."""
         return ACCEPT
 
+    def on_authenticated(self, client: Client, code: int) -> None:
+        """The checks of `on_connect` are done; `code` is their MQTT 5 reason code, 0 for success.
+
+        `client.anonymous` and `client.superuser` say what they found.
+        """
+
     def on_connacked(self, client: Client, reason: str) -> None:
         """A CONNACK was decided on; `reason` is `success` or the name of the refusal."""
 
     def on_connected(self, client: Client) -> None:
         """The client is connected."""
 
-    def on_disconnected(self, client: Client, reason: str) -> None:
-        """The connection of a connected client has ended, for whatever reason."""
+    def on_disconnected(self, client: Client, reason: str, properties: Properties | None) -> None:
+        """The connection of a connected client has ended; `properties` are those of its DISCONNECT."""
 
-    def on_subscribe(self, client: Client, subscription: Subscription) -> int:
+    def on_ping(self, client: Client) -> None:
+        """A PINGREQ was read."""
+
+    def on_authorized(self, client: Client, action: str, topic: str, allowed: bool, source: str) -> None:
+        """`source` decided whether a client may `publish` to a topic or `subscribe` to a filter."""
+
+    def on_subscribe(self, client: Client, subscription: Subscription, properties: Properties | None) -> int:
         """A topic filter was asked for. Return 0, or a SUBACK reason code (>= 0x80) to refuse it."""
         return ACCEPT
 
-    def on_subscribed(self, client: Client, subscription: Subscription) -> None:
+    def on_subscribed(
+        self, client: Client, subscription: Subscription, properties: Properties | None
+    ) -> None:
         """The session has the subscription; its QoS is the granted one."""
 
-    def on_unsubscribe(self, client: Client, topic_filter: str) -> None:
+    def on_unsubscribe(self, client: Client, topic_filter: str, properties: Properties | None) -> None:
         """The end of a subscription was asked for."""
 
-    def on_unsubscribed(self, client: Client, topic_filter: str) -> None:
-        """The session had the subscription and has it no more."""
+    def on_unsubscribed(
+        self, client: Client, topic_filter: str, qos: int, properties: Properties | None
+    ) -> None:
+        """The session had the subscription, with that QoS, and has it no more."""
+
+    def on_session_created(self, client: Client) -> None:
+        """A session has begun."""
+
+    def on_session_resumed(self, client: Client) -> None:
+        """The client has come back to its session."""
+
+    def on_session_discarded(self, client: Client) -> None:
+        """A session ends because its client begins anew ([MQTT-3.1.2-4]); `on_terminated` follows."""
+
+    def on_session_takenover(self, client: Client) -> None:
+        """A session goes on with another connection ([MQTT-3.1.4-3])."""
 
     def on_terminated(self, client: Client, reason: str) -> None:
         """The session has ended (`normal`, `expired`, `discarded`, …)."""
@@ -58,14 +86,24 @@ class Hooks:
         """A message was published. Return 0, or a PUBACK reason code (>= 0x80) to refuse it."""
         return ACCEPT
 
-    def on_published(self, client: Client, publish: Publish, ts: int) -> None:
-        """The message was accepted at `ts` (Unix ms)."""
+    def on_published(self, client: Client, publish: Publish, ts: int, number: int) -> None:
+        """The message was accepted at `ts` (Unix ms); `number` is its own since the broker's start."""
+
+    def on_dropped(self, client: Client, publish: Publish, ts: int, number: int, reason: str) -> None:
+        """The message goes to nobody (INTEROP's reasons: `no_subscribers`, …)."""
 
     def on_delivered(self, client: Client, message: Message, qos: int, retain: bool) -> None:
         """The message was sent to the subscriber `client`."""
 
-    def on_acked(self, client: Client, message: Message, qos: int, retain: bool) -> None:
-        """The subscriber acknowledged the message (PUBACK, or PUBREC at QoS 2)."""
+    def on_acked(
+        self, client: Client, message: Message, qos: int, retain: bool, properties: Properties | None
+    ) -> None:
+        """The subscriber acknowledged the message: PUBACK, or PUBREC at QoS 2, with these properties."""
+
+    def on_delivery_dropped(
+        self, client: Client, message: Message, qos: int, retain: bool, reason: str
+    ) -> None:
+        """The message is given up for one subscriber (INTEROP's reasons: `queue_full`, …)."""
 
 
 NAMES = tuple(name for name in vars(Hooks) if name.startswith("on_"))
@@ -75,18 +113,27 @@ class HookChain:
     """For every event the methods that listen, in the order of `add`."""
 
     on_connect: tuple[Callable[[Client, Connect], int], ...]
+    on_authenticated: tuple[Callable[[Client, int], None], ...]
     on_connacked: tuple[Callable[[Client, str], None], ...]
     on_connected: tuple[Callable[[Client], None], ...]
-    on_disconnected: tuple[Callable[[Client, str], None], ...]
-    on_subscribe: tuple[Callable[[Client, Subscription], int], ...]
-    on_subscribed: tuple[Callable[[Client, Subscription], None], ...]
-    on_unsubscribe: tuple[Callable[[Client, str], None], ...]
-    on_unsubscribed: tuple[Callable[[Client, str], None], ...]
+    on_disconnected: tuple[Callable[[Client, str, Properties | None], None], ...]
+    on_ping: tuple[Callable[[Client], None], ...]
+    on_authorized: tuple[Callable[[Client, str, str, bool, str], None], ...]
+    on_subscribe: tuple[Callable[[Client, Subscription, Properties | None], int], ...]
+    on_subscribed: tuple[Callable[[Client, Subscription, Properties | None], None], ...]
+    on_unsubscribe: tuple[Callable[[Client, str, Properties | None], None], ...]
+    on_unsubscribed: tuple[Callable[[Client, str, int, Properties | None], None], ...]
+    on_session_created: tuple[Callable[[Client], None], ...]
+    on_session_resumed: tuple[Callable[[Client], None], ...]
+    on_session_discarded: tuple[Callable[[Client], None], ...]
+    on_session_takenover: tuple[Callable[[Client], None], ...]
     on_terminated: tuple[Callable[[Client, str], None], ...]
     on_publish: tuple[Callable[[Client, Publish], int], ...]
-    on_published: tuple[Callable[[Client, Publish, int], None], ...]
+    on_published: tuple[Callable[[Client, Publish, int, int], None], ...]
+    on_dropped: tuple[Callable[[Client, Publish, int, int, str], None], ...]
     on_delivered: tuple[Callable[[Client, Message, int, bool], None], ...]
-    on_acked: tuple[Callable[[Client, Message, int, bool], None], ...]
+    on_acked: tuple[Callable[[Client, Message, int, bool, Properties | None], None], ...]
+    on_delivery_dropped: tuple[Callable[[Client, Message, int, bool, str], None], ...]
 
     def __init__(self, hooks: Iterable[Hooks] = ()) -> None:
         self.set(hooks)

@@ -51,8 +51,9 @@ def on_publish(conn: Connection, packet: Publish) -> None:
             _reject(conn, packet, code)
             return
     ts = broker.read_at
+    number = broker.numbered = broker.numbered + 1
     for on_published in hooks.on_published:
-        on_published(client, packet, ts)
+        on_published(client, packet, ts, number)
     if packet.retain or broker.subscriptions.match(packet.topic):
         message = broker.message(client, packet, ts)
         if packet.retain:

@@ -189,7 +189,7 @@ def on_puback(conn: Connection, packet: Puback) -> None:
         return
     session.land(packet.packet_id)
     if packet.reason_code < 0x80:
-        _acked(conn, delivery)
+        _acked(conn, delivery, packet.properties)
     _go_on(conn, session)
 
 
@@ -209,7 +209,7 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
         return
     if not delivery.released:
         delivery.released = True
-        _acked(conn, delivery)
+        _acked(conn, delivery, packet.properties)
     # Not past a CONNACK that still waits ([MQTT-3.2.0-1]), and counted as what the client has to read.
     conn.journal.answer(conn, encoder.encode_pubrel(conn.version, packet.packet_id))
 
@@ -225,9 +225,9 @@ def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
     _go_on(conn, session)
 
 
-def _acked(conn: Connection, delivery: Delivery) -> None:
+def _acked(conn: Connection, delivery: Delivery, properties: Properties | None) -> None:
     for on_acked in conn.broker.hooks.on_acked:
-        on_acked(cast(Client, conn.client), delivery.message, delivery.qos, delivery.retain)
+        on_acked(cast(Client, conn.client), delivery.message, delivery.qos, delivery.retain, properties)
 
 
 def start(conn: Connection) -> None:

@@ -64,7 +64,7 @@ def _connection(broker: Broker, serial: int, row: ConnectionRow) -> bool:
     if row.will_at:
         return False
     for on_disconnected in broker.hooks.on_disconnected:
-        on_disconnected(client, "internal_error")
+        on_disconnected(client, "internal_error", None)
     if session is not None:
         broker.rows.save(session, now_ms)
     else:

@@ -60,6 +60,7 @@ class Broker:
         self.subscriptions = Subscriptions()
         self.retained = Retained(settings.max_retained, settings.max_retained_bytes)
         self.turn = Turn(loop, settings.turn_bytes)
+        self.numbered = 0  # of the latest message that a client published
         self.serial = 0  # of the latest connection; the key of its row
         self.read_at = 0  # Unix ms at which the data that is being processed was read
         self.reading: Connection | None = None  # whose data is being processed
@@ -240,7 +241,7 @@ class Broker:
                 self.publish_will(client, will)
             self.rows.gone(connection.serial)
         for on_disconnected in self.hooks.on_disconnected:
-            on_disconnected(client, reason)
+            on_disconnected(client, reason, None)
         self.away[session.clientid] = session
         if session.expiry:
             session.expires_at = now + session.expiry
@@ -296,9 +297,10 @@ class Broker:
     def publish_will(self, client: Client, will: Will) -> None:
         """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
         ts = self.now_ms()
+        self.numbered += 1
         packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
         for on_published in self.hooks.on_published:
-            on_published(client, packet, ts)
+            on_published(client, packet, ts, self.numbered)
         message = self.message(client, packet, ts)
         if message.retain:
             self.retain(message)

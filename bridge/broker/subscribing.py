@@ -35,7 +35,7 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
             return
         if not code:
             for check in broker.hooks.on_subscribe:
-                code = code or check(client, wanted)
+                code = code or check(client, wanted, packet.properties)
         known = wanted.topic_filter in session.subscriptions
         if not code and not known and not _room(conn, session, wanted.topic_filter):
             code = ReasonCode.QUOTA_EXCEEDED
@@ -50,7 +50,7 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         codes.append(wanted.qos)
         granted.append((wanted, known))
         for on_subscribed in broker.hooks.on_subscribed:
-            on_subscribed(client, wanted)
+            on_subscribed(client, wanted, packet.properties)
     answer = encoder.encode_suback(conn.version, packet.packet_id, codes)
     if conn.takes(len(answer)):
         conn.journal.ack(conn, answer)
@@ -111,8 +111,9 @@ def on_unsubscribe(conn: Connection, packet: Unsubscribe) -> None:
     codes: list[int] = []
     for topic_filter in packet.topic_filters:
         for notice in broker.hooks.on_unsubscribe:
-            notice(client, topic_filter)
-        if session.subscriptions.pop(topic_filter, None) is None:
+            notice(client, topic_filter, packet.properties)
+        subscribed = session.subscriptions.pop(topic_filter, None)
+        if subscribed is None:
             codes.append(ReasonCode.NO_SUBSCRIPTION_EXISTED)
             continue
         broker.subscriptions.remove(session.clientid, topic_filter)
@@ -123,7 +124,7 @@ def on_unsubscribe(conn: Connection, packet: Unsubscribe) -> None:
             broker.rows.unsubscribed(session, topic_filter)
         codes.append(0)
         for on_unsubscribed in broker.hooks.on_unsubscribed:
-            on_unsubscribed(client, topic_filter)
+            on_unsubscribed(client, topic_filter, subscribed.options.qos, packet.properties)
     answer = encoder.encode_unsuback(conn.version, packet.packet_id, codes)
     if conn.takes(len(answer)):
         conn.journal.ack(conn, answer)

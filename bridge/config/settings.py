@@ -6,6 +6,7 @@ has already turned `10MB`, `10s` and the older spellings into these.
 
 from __future__ import annotations
 
+import socket
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ class Encoding(StrEnum):
     BASE64 = "base64"
     BASE62 = "base62"
     BASE62_LEGACY = "base62_legacy"
+    JSON = "json"  # a JSON payload stands in the body as JSON, anything else as under `plain`
 
 
 class Tls(_Block):
@@ -143,12 +145,30 @@ class AttemptLog(_Block):
     max_rows: int = Field(default=100_000, ge=100)
 
 
+class CloudEvents(_Block):
+    """How events stand as CloudEvents 1.0 (`webhook.cloudevents`)."""
+
+    mode: Literal["structured", "binary"] = "structured"
+    source: str | None = None  # a URI reference; None: /hookmq/<node name>
+    type_prefix: str = "hookmq."  # before `message.publish`
+
+
 class Endpoint(_Block):
-    """One receiver of events: the `webhook` block. The one type for file, REST API and dashboard."""
+    """One receiver of events: a `webhook` block. The one type for file, REST API and dashboard."""
 
     name: str = "default"
+    note: str = ""
     enable: bool = True
-    url: str
+    url: str  # its path and query may hold ${placeholders}
+    method: Literal["POST", "PUT", "GET", "DELETE"] = "POST"  # GET and DELETE have no body
+    format: Literal["nanomq", "emqx", "cloudevents", "template"] = "nanomq"
+    include: tuple[str, ...] = ()  # keys of the body; empty: all of them
+    exclude: tuple[str, ...] = ()  # keys of the body
+    template: str | None = None  # `body.template`, of format `template`
+    template_type: Literal["json", "text", "form"] = "json"  # `body.type`: how values are escaped
+    where: str | None = None  # a condition on an event's fields (bridge.events.expression); None: all
+    cloudevents: CloudEvents = CloudEvents()
+    abuse_protection: bool = False  # ask with OPTIONS before the first delivery (CloudEvents HTTP webhooks)
     headers: tuple[tuple[str, str], ...] = ()  # in their order and case as written
     encoding: Encoding = Encoding.PLAIN
     base62_limit: int = Field(default=65536, ge=0)  # `body.base62_limit`, bytes; above it: base64
@@ -246,9 +266,21 @@ class Auth(_Block):
     password: tuple[tuple[str, SecretStr], ...] = ()
 
 
+class NodeSettings(_Block):
+    """The `node` block: how this HookMQ names itself in bodies."""
+
+    name: str | None = None  # None: hookmq@<host name>
+
+    @property
+    def shown(self) -> str:
+        """The name as bodies have it."""
+        return self.name or f"hookmq@{socket.gethostname()}"
+
+
 class Settings(_Block):
     """Everything that `hookmq start` runs with."""
 
+    node: NodeSettings = NodeSettings()
     webhooks: tuple[Endpoint, ...] = ()
     mqtt: Mqtt = Mqtt()
     listeners: tuple[Listener, ...] = (Listener(kind="tcp"),)

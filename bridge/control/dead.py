@@ -13,7 +13,6 @@ from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
 from bridge.delivery.replay import SLICE, letters
 from bridge.events.event import Event, EventType
-from bridge.events.formats import BodyCounts, make_formatter
 from bridge.journal.batch import Settle
 from bridge.journal.journal import Journal
 from bridge.journal.store import DeadLetter, Store
@@ -90,7 +89,7 @@ def show(store: Store, lanes: Iterable[Lane | Parked], seq: int) -> dict[str, An
         if event is not None:
             shown |= _event(event)
             if isinstance(lane, Lane):
-                body = make_formatter(lane.endpoint, BodyCounts())(event)
+                body = lane.format.body(seq, event)
                 shown["body"] = body[:MAX_SHOWN].decode("utf-8", "replace")
         return shown
     raise Refused(f"{_id(store, seq)} is not a dead letter")

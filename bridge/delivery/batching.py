@@ -125,7 +125,7 @@ class Batcher:
         endpoint: Endpoint,
         retries: Retries,
         backlog: Backlog,
-        form: Callable[[Event], bytes],
+        form: Callable[[int, Event], bytes],
         refill: Callable[[], bool],
         unsendable: Callable[[int, Event, Row | None, str, Exception], None],
         pump: Callable[[], None],
@@ -170,7 +170,7 @@ class Batcher:
     def body(self, row: Row, events: Sequence[Event]) -> bytes:
         """A group's body, made anew."""
         item, form = self._maker.item, self._format
-        return join([item(seq, event, form(event)) for seq, event in zip(row.seqs, events, strict=True)])
+        return join([item(seq, event, form(seq, event)) for seq, event in zip(row.seqs, events, strict=True)])
 
     # -- forming ---------------------------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class Batcher:
     ) -> bool:
         """Make an event a member; False if no body can be made of it. `blocks`: it is its key's blocker."""
         try:
-            item = self._maker.item(seq, event, self._format(event))
+            item = self._maker.item(seq, event, self._format(seq, event))
         except Exception as error:
             self._unsendable(seq, event, row, key if blocks and key not in forming.keys else "", error)
             return False

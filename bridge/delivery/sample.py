@@ -18,7 +18,6 @@ from bridge.delivery.lane import Lane
 from bridge.delivery.retry import Outcome
 from bridge.delivery.signing import SigningError
 from bridge.events.event import MESSAGE_EVENTS, TOPIC_EVENTS, Event, EventType
-from bridge.events.formats import BodyCounts, make_formatter
 
 CLIENT = "hookmq-test"
 TOPIC = "hookmq/test"
@@ -81,8 +80,8 @@ async def send_test(lane: Lane, kind: EventType) -> Trial:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Outcome | None] = loop.create_future()
     event = sample_event(kind, lane.id, int(time.time() * 1000))
-    body = make_formatter(lane.endpoint, BodyCounts())(event)
     seq = _OWN_IDS | secrets.randbits(62)
+    body = lane.format.body(seq, event)
     missing = await lane.authorized()
     if missing:
         return _unsent(seq, body, f"no token from {missing}")

@@ -30,7 +30,7 @@ from bridge.delivery.rows import Outbox, Row
 from bridge.delivery.signing import SigningError
 from bridge.delivery.target import Target
 from bridge.events.event import Event
-from bridge.events.formats import BodyCounts, make_formatter
+from bridge.events.formats import BodyCounts, Origin, make_format
 from bridge.journal.codec import event_size
 from bridge.journal.store import LaneState, StoreError
 
@@ -82,7 +82,8 @@ class Sender:
         self._loop = loop
         self._clock = clock
         self._random = random
-        self._format = make_formatter(endpoint, self.body_counts)
+        self.format = make_format(endpoint, Origin(store_id=outbox.store.id), self.body_counts)
+        self._format = self.format.body
         self._backlog = Backlog(state.id, outbox.store, state.position)
         self.bounds = Bounds(endpoint, self._backlog, loop, clock)
         self._failures = FailureLog(self.target.label, loop)
@@ -217,7 +218,7 @@ class Sender:
                         continue
                 backlog.memory_bytes -= size
             try:
-                body = self._format(event)
+                body = self._format(seq, event)
             except Exception as error:
                 self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
                 continue
@@ -254,7 +255,7 @@ class Sender:
         batcher = self._batcher
         try:
             if body is None:
-                body = batcher.body(row, events) if batcher is not None else self._format(events[0])
+                body = batcher.body(row, events) if batcher is not None else self._format(row.seq, events[0])
         except Exception as error:
             self._unsendable(row.seq, events[0], row, Outcome(error="body", text=str(error)))
             return False

@@ -23,36 +23,92 @@ class EventType(IntEnum):
     MESSAGE_PUBLISH = 10
     MESSAGE_DELIVERED = 11
     MESSAGE_ACKED = 12
+    MESSAGE_DROPPED = 13
+    MESSAGE_DELIVERY_DROPPED = 14
+    CLIENT_CHECK_AUTHN_COMPLETE = 15
+    CLIENT_CHECK_AUTHZ_COMPLETE = 16
+    CLIENT_PING = 17
+    SESSION_CREATED = 18
+    SESSION_RESUMED = 19
+    SESSION_DISCARDED = 20
+    SESSION_TAKENOVER = 21
 
     @property
     def action(self) -> str:
         """The name in a NanoMQ body: `client_connack`; a rule says `on_client_connack`."""
         return self.name.lower()
 
+    @property
+    def dotted(self) -> str:
+        """EMQX's name: `client.connack`, `message.delivery_dropped`."""
+        return self.name.lower().replace("_", ".", 1)
 
-MESSAGE_EVENTS = frozenset({EventType.MESSAGE_PUBLISH, EventType.MESSAGE_DELIVERED, EventType.MESSAGE_ACKED})
+
+MESSAGE_EVENTS = frozenset(
+    {
+        EventType.MESSAGE_PUBLISH,
+        EventType.MESSAGE_DELIVERED,
+        EventType.MESSAGE_ACKED,
+        EventType.MESSAGE_DROPPED,
+        EventType.MESSAGE_DELIVERY_DROPPED,
+    }
+)
 TOPIC_EVENTS = MESSAGE_EVENTS | {
     EventType.CLIENT_SUBSCRIBE,
     EventType.CLIENT_UNSUBSCRIBE,
+    EventType.CLIENT_CHECK_AUTHZ_COMPLETE,
     EventType.SESSION_SUBSCRIBED,
     EventType.SESSION_UNSUBSCRIBED,
 }
+EMQX_ALL = (
+    EventType.MESSAGE_PUBLISH,
+    EventType.MESSAGE_DELIVERED,
+    EventType.MESSAGE_ACKED,
+    EventType.MESSAGE_DROPPED,
+    EventType.MESSAGE_DELIVERY_DROPPED,
+    EventType.CLIENT_CONNECTED,
+    EventType.CLIENT_DISCONNECTED,
+    EventType.CLIENT_CONNACK,
+    EventType.CLIENT_CHECK_AUTHZ_COMPLETE,
+    EventType.SESSION_SUBSCRIBED,
+    EventType.SESSION_UNSUBSCRIBED,
+)
+"""What EMQX's webhook calls "all messages and events"; the others are asked for by name."""
 BY_HOOK_NAME = {"on_" + t.action: t for t in EventType}
 """A rule's spelling (NanoMQ's, lower case) to its type."""
+BY_NAME = BY_HOOK_NAME | {t.dotted: t for t in EventType}
+"""Every spelling of an event's name, NanoMQ's and EMQX's, in lower case."""
 
 
 class Event(msgspec.Struct, array_like=True, gc=False):
     """One event, as it is stored.
 
-    For a message event `clientid` and `username` are the publisher's; a delivered or acked message has
-    its receiver's in `data` under `to_clientid` and `to_username`. `ts` is Unix time in milliseconds.
-    `targets` are the ids of the lanes that want the event, ascending. `data` holds what only this type has:
+    For a message event `clientid` and `username` are the publisher's; a delivered, acked or not delivered
+    message has its receiver's in `data` under `to_clientid` and `to_username`. `ts` is Unix time in
+    milliseconds: of a message event when the message was received, of any other when it happened. `targets`
+    are the ids of the lanes that want the event, ascending.
+
+    `data` holds what only this type has. Always:
 
     * client_connect: keepalive, proto_ver, ipaddress
     * client_connack: keepalive, proto_ver, conn_ack
     * client_connected: keepalive, proto_ver, ipaddress, connected_at (ms)
     * client_disconnected, session_terminated: reason
+    * client_check_authn_complete: conn_ack, is_anonymous, is_superuser
+    * client_check_authz_complete: action (`publish` or `subscribe`), result, authz_source
     * message_delivered, message_acked: to_clientid, to_username
+    * message_dropped: reason
+    * message_delivery_dropped: reason, to_clientid, to_username
+
+    And what only the detailed formats show, where one of the targets has such a format
+    (`bridge.events.rules.Rules.detailed`); property maps are those of `bridge.mqtt.property_names`:
+
+    * message events: id (32 hexadecimal digits), dup, props (PUBLISH), at (ms at which a delivered, acked or
+      dropped event happened); acked: ack_props; delivered, acked, delivery_dropped: to_peername
+    * client_connect, _connack, _connected, _ping: sockname, clean_start, expiry_interval (s), connected_at,
+      is_bridge, receive_maximum, keepalive, proto_ver, props (CONNECT)
+    * client_disconnected: sockname, proto_ver, connected_at, props (DISCONNECT)
+    * session_subscribed, session_unsubscribed, client_subscribe, client_unsubscribe: props
     """
 
     type: int

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -286,18 +286,46 @@ def nanomq_body(
     )
 
 
-def make_formatter(settings: FormatSettings, counts: BodyCounts | None = None) -> Callable[[Event], bytes]:
-    """The function from event to body for one endpoint; `counts` gathers what could not go as configured."""
+class Origin(NamedTuple):
+    """Who makes the bodies: the node's name, and the store's id, which stands in every `webhook-id`."""
+
+    node: str = "hookmq@localhost"
+    store_id: str = "000000000000"
+
+
+class Format(NamedTuple):
+    """How one endpoint's requests are made of events.
+
+    `body` makes the body of an event, whose sequence comes first. `fill`, where there is one, gives what of
+    the request's head differs from event to event: the request target, and header lines, each with CRLF
+    before it.
+    """
+
+    body: Callable[[int, Event], bytes]
+    content_type: str = "application/json"
+    fill: Callable[[int, Event], tuple[bytes, bytes]] | None = None
+
+
+_NOWHERE = Origin()
+
+
+def make_format(
+    settings: FormatSettings, origin: Origin = _NOWHERE, counts: BodyCounts | None = None
+) -> Format:
+    """The format of one endpoint; `counts` gathers what could not go as configured.
+
+    Raises ValueError for what can never work.
+    """
     encoding = str(settings.encoding)
     limit = settings.base62_limit
     tally = counts if counts is not None else BodyCounts()
     _payload(b"", encoding, limit, tally)  # an unknown encoding fails here and not at the first event
     if encoding != "plain":
-        return lambda event: nanomq_body(event, encoding, limit, tally)
+        return Format(lambda seq, event: nanomq_body(event, encoding, limit, tally))
     encode = _encode
     new = _Publish
 
-    def plain(event: Event) -> bytes:
+    def plain(seq: int, event: Event) -> bytes:
         if event.type == _PUBLISH:
             try:
                 text = event.payload.decode()
@@ -317,4 +345,4 @@ def make_formatter(settings: FormatSettings, counts: BodyCounts | None = None) -
             )
         return nanomq_body(event, encoding, limit, tally)
 
-    return plain
+    return Format(plain)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 
-from bridge.events.event import MESSAGE_EVENTS, EventType
+from bridge.events.event import MESSAGE_EVENTS, Event, EventType
 from bridge.mqtt.topics import TopicTree
 
 CACHE_TOPICS = 8192
@@ -13,15 +13,30 @@ CACHED_TOPIC = 256
 """Characters of a topic that is remembered at most."""
 
 
+Condition = Callable[[Event], bool]
+"""A lane's `where`: whether it wants an event that its rules have matched. It never raises."""
+
+
 class Rules:
     """Maps an event's type and topic to the lanes that want it, as an ascending tuple without repeats.
 
     A rule is (lane id, type, topic filter or None). For messages None means every topic but those that begin
     with `$` ([MQTT-4.7.2-1]), the same as `#`; for subscriptions it means every one; an event without a topic
     matches whatever its rule's filter is.
+
+    `detailed` are the lanes whose format shows more than NanoMQ's bodies do; `conditions` those of the lanes
+    that have one, and are asked by `passing`, after `targets`.
     """
 
-    def __init__(self, rules: Iterable[tuple[int, EventType, str | None]] = ()) -> None:
+    def __init__(
+        self,
+        rules: Iterable[tuple[int, EventType, str | None]] = (),
+        *,
+        detailed: Container[int] = (),
+        conditions: Mapping[int, Condition] | None = None,
+    ) -> None:
+        self.conditions = dict(conditions or {})
+        self._detailed: set[int] = set()
         self._trees: dict[int, TopicTree[int]] = {}
         self._always: dict[int, set[int]] = {}
         self._all: dict[int, tuple[int, ...]] = {}
@@ -34,6 +49,8 @@ class Rules:
                 tree = self._trees.setdefault(int(kind), TopicTree())
                 tree.add("#" if topic is None else topic, lane, lane)
             lanes.setdefault(int(kind), set()).add(lane)
+            if lane in detailed:
+                self._detailed.add(int(kind))
             self._caches.setdefault(int(kind), {})
         for number, wanted in lanes.items():
             self._all[number] = tuple(sorted(wanted))
@@ -41,6 +58,18 @@ class Rules:
     def wants(self, kind: EventType) -> bool:
         """Whether any lane listens to this type at all: the cheap test before an event is made."""
         return kind in self._all
+
+    def detailed(self, kind: EventType) -> bool:
+        """Whether a lane that listens to this type shows what only the detailed formats show."""
+        return kind in self._detailed
+
+    def passing(self, event: Event) -> tuple[int, ...]:
+        """The targets of an event without those whose condition it does not meet."""
+        conditions = self.conditions
+        targets = event.targets
+        if conditions.keys().isdisjoint(targets):
+            return targets
+        return tuple([lane for lane in targets if lane not in conditions or conditions[lane](event)])
 
     def lanes(self, kind: EventType) -> tuple[int, ...]:
         """The lanes that listen to a type of event that has no topic."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from bridge.broker.client import Client as Who
 from bridge.config.settings import Endpoint
 from bridge.events.event import BY_HOOK_NAME, Event
-from bridge.events.formats import make_formatter
+from bridge.events.formats import make_format
 from tests.integration.mqtt_client import Client
 from tests.integration.process import HookMQ, until, webhook
 
@@ -85,12 +85,12 @@ def test_bodies_of_the_page() -> None:
         "to_clientid": "d",
         "to_username": "w",
     }
-    body = make_formatter(Endpoint(url="http://127.0.0.1/"))
+    body = make_format(Endpoint(url="http://127.0.0.1/")).body
     for name, shown in rows.items():
         event = Event(
             BY_HOOK_NAME[name], 1, who.clientid, who.username, who.peername, (1,), "t", b"x", data=data
         )
-        sent = json.loads(body(event))
+        sent = json.loads(body(1, event))
         told = json.loads(shown.replace("…", "1"))
         assert list(told) == list(sent), name
         assert told["action"] == sent["action"], name

@@ -40,32 +40,34 @@ class Recorder(Hooks):
     def on_connected(self, client: BrokerClient) -> None:
         self.calls.append(("connected", client.clientid))
 
-    def on_disconnected(self, client: BrokerClient, reason: str) -> None:
+    def on_disconnected(self, client: BrokerClient, reason: str, properties: object) -> None:
         self.calls.append(("disconnected", client.clientid, reason))
 
-    def on_subscribe(self, client: BrokerClient, subscription: Subscription) -> int:
+    def on_subscribe(self, client: BrokerClient, subscription: Subscription, properties: object) -> int:
         self.calls.append(("subscribe", client.clientid, subscription.topic_filter, subscription.qos))
         return ACCEPT
 
-    def on_subscribed(self, client: BrokerClient, subscription: Subscription) -> None:
+    def on_subscribed(self, client: BrokerClient, subscription: Subscription, properties: object) -> None:
         self.calls.append(("subscribed", client.clientid, subscription.topic_filter, subscription.qos))
 
-    def on_unsubscribe(self, client: BrokerClient, topic_filter: str) -> None:
+    def on_unsubscribe(self, client: BrokerClient, topic_filter: str, properties: object) -> None:
         self.calls.append(("unsubscribe", client.clientid, topic_filter))
 
-    def on_unsubscribed(self, client: BrokerClient, topic_filter: str) -> None:
+    def on_unsubscribed(self, client: BrokerClient, topic_filter: str, qos: int, properties: object) -> None:
         self.calls.append(("unsubscribed", client.clientid, topic_filter))
 
     def on_terminated(self, client: BrokerClient, reason: str) -> None:
         self.calls.append(("terminated", client.clientid, reason))
 
-    def on_published(self, client: BrokerClient, publish: Publish, ts: int) -> None:
+    def on_published(self, client: BrokerClient, publish: Publish, ts: int, number: int) -> None:
         self.calls.append(("publish", client.clientid, publish.topic, publish.payload))
 
     def on_delivered(self, client: BrokerClient, message: Message, qos: int, retain: bool) -> None:
         self.calls.append(("delivered", client.clientid, message.topic, message.payload))
 
-    def on_acked(self, client: BrokerClient, message: Message, qos: int, retain: bool) -> None:
+    def on_acked(
+        self, client: BrokerClient, message: Message, qos: int, retain: bool, properties: object
+    ) -> None:
         self.calls.append(("acked", client.clientid, message.topic, message.payload))
 
     def of(self, *names: str) -> list[tuple[Any, ...]]:

@@ -433,7 +433,7 @@ async def test_shutdown_tells_mqtt5_clients(broker: Running, version: int) -> No
 
 
 class Broken(Hooks):
-    def on_subscribe(self, client: object, subscription: Subscription) -> int:
+    def on_subscribe(self, client: object, subscription: Subscription, properties: object) -> int:
         raise RuntimeError("a fault of ours")
 
 

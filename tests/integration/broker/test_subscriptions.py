@@ -165,7 +165,7 @@ async def test_subscriptions_are_bounded_in_bytes(start: Start) -> None:
 
 
 class Guarded(Hooks):
-    def on_subscribe(self, client: BrokerClient, subscription: Subscription) -> int:
+    def on_subscribe(self, client: BrokerClient, subscription: Subscription, properties: object) -> int:
         return 0x87 if subscription.topic_filter.startswith("secret") else 0
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.config.settings import Encoding, Endpoint
 from bridge.events.event import Event, EventType
-from bridge.events.formats import BodyCounts, make_formatter, nanomq_body
+from bridge.events.formats import BodyCounts, make_format, nanomq_body
 
 TS = 1706703724960
 
@@ -119,7 +119,7 @@ def both(what: Event, encoding: str = "plain", limit: int = 65536) -> bytes:
     """The body, which the bound formatter must make too."""
     body = nanomq_body(what, encoding, limit)
     endpoint = Endpoint(url="http://h/", encoding=Encoding(encoding), base62_limit=limit)
-    assert make_formatter(endpoint)(what) == body
+    assert make_format(endpoint).body(1, what) == body
     return body
 
 
@@ -192,14 +192,14 @@ def test_a_payload_that_is_no_utf8_goes_as_base64_with_a_mark_at_the_end(
 def test_base62_above_the_limit_goes_as_base64_with_a_mark_and_is_counted() -> None:
     counts = BodyCounts()
     endpoint = Endpoint(url="http://h/", encoding=Encoding.BASE62, base62_limit=10)
-    formatter = make_formatter(endpoint, counts)
-    at_limit = formatter(event(EventType.MESSAGE_PUBLISH, topic="t", payload=b"x" * 10))
-    above = formatter(event(EventType.MESSAGE_PUBLISH, topic="t", payload=b"x" * 11))
+    formatter = make_format(endpoint, counts=counts).body
+    at_limit = formatter(1, event(EventType.MESSAGE_PUBLISH, topic="t", payload=b"x" * 10))
+    above = formatter(1, event(EventType.MESSAGE_PUBLISH, topic="t", payload=b"x" * 11))
     assert b"payload_encoding" not in at_limit
     assert above.endswith(b'"payload":"' + base64.b64encode(b"x" * 11) + b'","payload_encoding":"base64"}')
     assert (counts.base62_too_long, counts.not_utf8) == (1, 0)
-    plain = make_formatter(Endpoint(url="http://h/"), counts)
-    plain(event(EventType.MESSAGE_PUBLISH, topic="t", payload=b"\xff"))
+    plain = make_format(Endpoint(url="http://h/"), counts=counts).body
+    plain(1, event(EventType.MESSAGE_PUBLISH, topic="t", payload=b"\xff"))
     assert (counts.base62_too_long, counts.not_utf8) == (1, 1)
 
 
