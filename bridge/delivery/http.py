@@ -23,7 +23,6 @@ from bridge.delivery.connect import ConnectError, Progress
 from bridge.delivery.faults import cause, plain_text
 from bridge.delivery.proxy import refused
 from bridge.delivery.retry import ErrorKind, Outcome
-from bridge.delivery.signing import SigningError
 
 if TYPE_CHECKING:
     from bridge.delivery.pool import Pool
@@ -131,31 +130,19 @@ class Connection(asyncio.Protocol):
     def send(self, seq: int, attempt: int, body: bytes) -> None:
         """Send one event's request; the pool's `on_success` or `on_failure` follows, never from inside.
 
-        Raises SigningError before anything is done.
+        Raises SigningError and FillError before anything is done.
         """
         pool = self._pool
         self.seq = seq
         self.attempt = attempt
-        sign = pool.sign
-        if sign is None:
+        compose = pool.compose
+        if compose is None:
             request = (
                 b"%b%016x\r\nwebhook-timestamp: %d\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n\r\n%b"
                 % (pool.head, seq, pool.clock(), attempt, len(body), body)
             )
         else:
-            name = b"%016x" % seq
-            try:
-                lines = sign(name, int(pool.clock()), body)
-            except Exception as error:
-                raise SigningError(f"cannot sign: {type(error).__name__}") from error
-            request = b"%b%b%b\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n\r\n%b" % (
-                pool.head,
-                name,
-                lines,
-                attempt,
-                len(body),
-                body,
-            )
+            request = compose(pool, seq, attempt, body, self.event)
         self._request = request
         self._received = 0
         self.busy = True

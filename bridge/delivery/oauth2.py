@@ -19,17 +19,17 @@ import math
 import random as _random
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from bridge.config.settings import Endpoint
-from bridge.delivery.connect import ConnectError, Connector, Network, Progress
+from bridge.delivery.connect import Connector, Network
 from bridge.delivery.credentials import has_authorization, needed, usable_token
 from bridge.delivery.egress import Trust
 from bridge.delivery.errors import EndpointError
+from bridge.delivery.exchange import ExchangeError, exchange
 from bridge.delivery.faults import plain_text
 from bridge.delivery.target import Target
 
@@ -42,7 +42,6 @@ FORCED_S = 60.0
 RETRY_MIN_S = 1.0
 RETRY_MAX_S = 60.0
 LOG_EVERY_S = 600.0
-MAX_RESPONSE = 64 << 10
 MAX_TOKEN = 16 << 10
 MAX_LIFE_S = 10 * 365 * 86400.0
 
@@ -305,23 +304,14 @@ class TokenSource:
         self.requests += 1
         header, form = self._by_form if use_form else self._by_header
         head = self._connector.head(self._where.head)
-        exchange = _Exchange(
-            b"%b\r\n%bConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (head, header, len(form), form),
-            self._loop,
+        request = b"%b\r\n%bConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (
+            *(head, header, len(form), form),
         )
-        progress = Progress()
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await self._connector.connect(exchange, TIMEOUT_S, progress)
-                progress.waits_for = "its answer"
-                status, body = await exchange.answer
-        except TimeoutError:
-            raise TokenError(f"{progress.waits_for} took longer than {TIMEOUT_S:.0f} s") from None
-        except ConnectError as error:
-            raise TokenError(f"{error.kind}: {error}") from None
-        finally:
-            exchange.close()
-        return self._read(status, body)
+            answer = await exchange(self._connector, request, self._loop, TIMEOUT_S)
+        except ExchangeError as error:
+            raise TokenError(str(error)) from None
+        return self._read(answer.status, answer.body)
 
     def _read(self, status: int, body: bytes) -> tuple[str, float]:
         if status != 200:
@@ -355,73 +345,6 @@ def _life(expires_in: float | str | None) -> float:
     except ValueError:
         return math.inf
     return min(max(life, 1.0), MAX_LIFE_S) if math.isfinite(life) and life > 0 else math.inf
-
-
-class _Exchange(asyncio.Protocol):
-    """One request on a connection of its own; `answer` is status and body of its final response."""
-
-    def __init__(self, request: bytes, loop: asyncio.AbstractEventLoop) -> None:
-        self.answer: asyncio.Future[tuple[int, bytes]] = loop.create_future()
-        self._request = request
-        self._parser: HttpResponseParser | None = None
-        self._transport: asyncio.Transport | None = None
-        self._received = 0
-        self._status = 0
-        self._body = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._parser = HttpResponseParser(self)
-        self._transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        if self.answer.done() or self._parser is None:
-            return
-        self._received += len(data)
-        if self._received > MAX_RESPONSE:
-            self._fail(f"its answer is longer than {MAX_RESPONSE} bytes")
-            return
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade):
-            self._fail("its answer is not HTTP/1.1")
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if (
-            self._status >= 200 and error is None
-        ):  # RFC 9112 section 6.3: the body may end with the connection
-            self.on_message_complete()
-        self._fail("it closed the connection before its answer was complete")
-
-    # httptools calls these.
-
-    def on_message_begin(self) -> None:
-        self._body = b""
-
-    def on_headers_complete(self) -> None:
-        if self._parser is not None:
-            self._status = self._parser.get_status_code()
-
-    def on_body(self, data: bytes) -> None:
-        self._body += data
-
-    def on_message_complete(self) -> None:
-        if self._status >= 200 and not self.answer.done():
-            self.answer.set_result((self._status, self._body))
-
-    def _fail(self, text: str) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(TokenError(text))
-
-    def close(self) -> None:
-        """End the connection, whatever has come."""
-        self._parser = None
-        if not self.answer.done():
-            self.answer.cancel()
-        elif not self.answer.cancelled():
-            self.answer.exception()  # looked at, lest asyncio complain of one that nobody awaited
-        if self._transport is not None:
-            self._transport.abort()
 
 
 def _nothing(*_: Any) -> None:

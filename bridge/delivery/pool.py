@@ -13,6 +13,7 @@ import copy
 import time
 from collections.abc import Callable, Container
 
+from bridge.delivery.compose import composer, pieces
 from bridge.delivery.connect import Connector, Network
 from bridge.delivery.http import Connection
 from bridge.delivery.retry import Outcome
@@ -44,8 +45,11 @@ class Pool:
     ) -> None:
         self.target = target
         self.connector = connector if connector is not None else Network(loop).connector(target)
-        self.head = self.connector.head(target.head)
+        self.compose = composer(target)  # None: a request is `head`, the event's number, and the body
         self.sign = target.sign  # None: requests are not signed
+        self.head = b""
+        self.pieces = (b"", b"", b"")  # of a head with marks
+        self._set_head(target.head)
         self.success = success  # statuses
         self.size = size
         self.timeout = timeout
@@ -99,7 +103,18 @@ class Pool:
 
     def authorize(self, value: bytes) -> None:
         """From now on requests carry this value of `Authorization`."""
-        self.head = self.connector.head(self.target.authorized(value))
+        self._set_head(self.target.authorized(value))
+
+    def _set_head(self, head: bytes) -> None:
+        self.head = self.connector.head(head)
+        if self.target.fill is not None:
+            self.pieces = pieces(self.head)
+
+    def latest(self, request: bytes) -> bool:
+        """Whether a request has the present head, and with it the newest token."""
+        if self.target.fill is not None:
+            return self.pieces[2] in request
+        return request.startswith(self.head)
 
     def release(self, connection: Connection) -> None:
         """Take back a connection that has nothing to send."""

@@ -1,6 +1,9 @@
 """Where an endpoint's requests go and what is the same in all of them, prepared once.
 
 * The request target is the URL's path (`/` if it has none) and query, as written; a fragment is dropped.
+* Where request target and some header lines differ from event to event (`bridge.events.formats.Format.fill`),
+  marks stand for them in the head; `bridge.delivery.compose` puts them in.
+* GET and DELETE have no content, and nothing that describes it (RFC 9110 sections 8 and 9.3).
 * User and password in the URL become `Authorization: Basic` (RFC 7617) and show in no log. Credentials of
   the settings replace them.
 * Configured headers keep their order and case. One that is also ours (Host, Content-Type, User-Agent,
@@ -16,22 +19,33 @@ from collections import deque
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from bridge import __version__
-from bridge.config.settings import Endpoint, Tls
+from bridge.config.settings import Endpoint
 from bridge.delivery.credentials import authorization, has_authorization
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.signing import make_signer
+from bridge.delivery.tls import shared_context
+from bridge.events.formats import Format
 
-__all__ = ["DEFAULT_PORTS", "EndpointError", "Target", "client_context"]
+__all__ = ["DEFAULT_PORTS", "TARGET_MARK", "LINES_MARK", "EndpointError", "Target"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OURS_ALONE = frozenset(
     {"content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"}
 )
+_CLOUDEVENTS = frozenset({"ce-id", "ce-source", "ce-specversion", "ce-subject", "ce-time", "ce-type"})
+_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+_PLACEHOLDER_IN_PATH = re.compile(r"\$%7B(.*?)%7D")
 _URL_SAFE = "!$&'()*+,/:;=?@[]%~"
 _SECRET_HEADER = re.compile(r"auth|cookie|key|pass|secret|sign|token", re.IGNORECASE)
 _SECRET_LENGTH = 4  # what is shorter would be masked in every other word
 DEFAULT_PORTS = {"http": 80, "https": 443}
+BODILESS = frozenset({"GET", "DELETE", "OPTIONS"})
+"""Methods whose requests have no content."""
+TARGET_MARK = b"\0"
+"""In a head: the request target of the event stands here."""
+LINES_MARK = b"\1"
+"""In a head: the header lines of the event stand here. Nothing configured can hold a control character."""
 CLOUDEVENTS_TYPE = b"application/cloudevents-batch+json; charset=utf-8"
 """CloudEvents 1.0, HTTP protocol binding, section 3.3."""
 
@@ -41,19 +55,28 @@ class Target:
 
     Raises EndpointError for a URL, a header or a certificate file that cannot work. `label` names the
     endpoint in logs: scheme, host, port and path, without user, password and query. `warnings` are for the
-    log. `sign` makes the signature headers of a request, None where it has none. `head` ends inside its last
-    line, the `webhook-id`, unless `store_id` is None: then it has none.
+    log. `sign` makes the signature headers of a request, None where it has none; `has_body` is False where
+    the method has no content. `head` ends inside its last line, the `webhook-id`, unless `store_id` is None:
+    then it has none. Where `form` has a `fill` the marks stand in the head. `origin` is this sender's name
+    for an endpoint with `abuse_protection`.
     """
 
-    __slots__ = ("_secrets", "_tokens", "head", "host", "label", "port", "sign", "ssl", "warnings")
+    __slots__ = (
+        *("_secrets", "_tokens", "fill", "has_body", "head", "host", "label", "port", "sign", "ssl"),
+        "warnings",
+    )
 
-    def __init__(self, endpoint: Endpoint, store_id: str | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, store_id: str | None, form: Format | None = None, *, origin: str = ""
+    ) -> None:
         self.warnings: list[str] = []
         self._secrets: set[str] = set()
         self._tokens: deque[str] = deque(maxlen=4)
+        self.fill = form.fill if form is not None else None
+        self.has_body = endpoint.method not in BODILESS
         scheme, authority, request_target, credentials = self._parse(endpoint)
         path = request_target.partition("?")[0]
-        self.label = f"{scheme}://{authority}{path}"
+        self.label = f"{scheme}://{authority}{_PLACEHOLDER_IN_PATH.sub(_as_written, path)}"
         self.ssl = self._context(endpoint, scheme)
         prefix = f"msg_{store_id}_".encode()  # of every webhook-id
         signer = make_signer(endpoint, prefix)
@@ -64,10 +87,16 @@ class Target:
             )
         signed = signer.headers if signer is not None else frozenset[str]()
         credentials = self._credentials(endpoint, credentials)
-        lines = self._headers(endpoint, authority, credentials, signed)
+        lines = self._headers(endpoint, authority, credentials, signed, self._content_type(endpoint, form))
+        if origin:
+            lines.append(f"WebHook-Request-Origin: {origin}".encode("ascii"))
+        where = request_target.encode("ascii")
+        if self.fill is not None:
+            where = TARGET_MARK
+            lines[-1] += LINES_MARK
         if store_id is not None:
             lines.append(b"webhook-id: " + prefix)
-        self.head = b"POST %b HTTP/1.1\r\n" % request_target.encode("ascii") + b"\r\n".join(lines)
+        self.head = f"{endpoint.method} ".encode("ascii") + where + b" HTTP/1.1\r\n" + b"\r\n".join(lines)
 
     def scrub(self, text: str) -> str:
         """A receiver's text without the secrets that were sent to it; a server may echo a request."""
@@ -112,6 +141,12 @@ class Target:
                 host = host.encode("idna").decode("ascii")
             except UnicodeError:
                 raise EndpointError(endpoint.name, "url", f"host {host!r} is not a valid name") from None
+        if _PLACEHOLDER.search(parts.netloc):
+            raise EndpointError(
+                endpoint.name,
+                "url",
+                "a placeholder stands outside path and query; where requests go is fixed",
+            )
         if _CONTROL.search(url) or re.search(r"\s", host):
             raise EndpointError(endpoint.name, "url", f"white space or control characters; {possible}")
         self.host = host
@@ -123,8 +158,9 @@ class Target:
         if parts.query:
             request_target += "?" + quote(parts.query, safe=_URL_SAFE)
             for pair in parts.query.split("&"):
-                self.hide(pair.partition("=")[2])
-                self.hide(unquote_to_bytes(pair.partition("=")[2]).decode("utf-8", "replace"))
+                for text in _PLACEHOLDER.split(pair.partition("=")[2]):
+                    self.hide(text)
+                    self.hide(unquote_to_bytes(text).decode("utf-8", "replace"))
         credentials = None
         if parts.username is not None:
             encoded = b64encode(
@@ -135,10 +171,35 @@ class Target:
             self.hide(unquote_to_bytes(parts.password or "").decode("utf-8", "replace"))
         return scheme, authority, request_target, credentials
 
+    def _content_type(self, endpoint: Endpoint, form: Format | None) -> bytes:
+        """The default; empty where there is none."""
+        if not self.has_body:
+            return b""
+        if endpoint.batch is not None:
+            return CLOUDEVENTS_TYPE if endpoint.batch.format == "cloudevents-batch" else b"application/json"
+        return b"application/json" if form is None else form.content_type.encode("ascii")
+
+    def _ours(self, endpoint: Endpoint, lower: str, signed: frozenset[str]) -> bool:
+        """Whether a header, its name in lower case, is set by us alone."""
+        return (
+            lower in _OURS_ALONE
+            or lower in signed
+            or lower.startswith("webhook-")
+            or (lower in _CLOUDEVENTS and self.fill is not None and endpoint.format == "cloudevents")
+        )
+
     def _headers(
-        self, endpoint: Endpoint, authority: str, credentials: bytes | None, signed: frozenset[str]
+        self,
+        endpoint: Endpoint,
+        authority: str,
+        credentials: bytes | None,
+        signed: frozenset[str],
+        content_type: bytes,
     ) -> list[bytes]:
-        """The header lines without their CRLF: Host, the configured ones, then our defaults."""
+        """The header lines without their CRLF: Host, the configured ones, then our defaults.
+
+        Those with a placeholder are left to `fill`.
+        """
         configured: list[bytes] = []
         names: set[str] = set()
         for name, value in endpoint.headers:
@@ -146,23 +207,36 @@ class Target:
             lower = name.lower()
             if not _TOKEN.fullmatch(name):
                 raise EndpointError(endpoint.name, key, "not a header name (RFC 9110 section 5.1)")
-            if lower in _OURS_ALONE or lower in signed or lower.startswith("webhook-"):
+            filled = self.fill is not None and _PLACEHOLDER.search(value) is not None
+            if self._ours(endpoint, lower, signed):
+                if filled:
+                    raise EndpointError(
+                        endpoint.name, key, "it is set by HookMQ alone and cannot hold a placeholder"
+                    )
                 self.warnings.append(f"webhook {endpoint.name}: {key} is set by HookMQ alone and is left out")
                 continue
             if _CONTROL.search(value):
                 raise EndpointError(endpoint.name, key, "the value holds a control character")
+            if lower == "content-type" and not self.has_body:
+                if filled:
+                    raise EndpointError(endpoint.name, key, f"{endpoint.method} has no body to describe")
+                self.warnings.append(
+                    f"webhook {endpoint.name}: {key} is left out, {endpoint.method} has no body"
+                )
+                continue
             names.add(lower)
             if _SECRET_HEADER.search(name):
-                self.hide(value.strip())
-                self.hide(value.strip().rpartition(" ")[2])  # behind `Bearer` or `Basic`
-            configured.append(f"{name}: {value.strip()}".encode())
+                for text in _PLACEHOLDER.split(value.strip()):
+                    self.hide(text.strip())
+                    self.hide(text.strip().rpartition(" ")[2])  # behind `Bearer` or `Basic`
+            if not filled:
+                configured.append(f"{name}: {value.strip()}".encode())
         lines = [] if "host" in names else [f"Host: {authority}".encode("ascii")]
         lines += configured
         if credentials is not None and "authorization" not in names:
             lines.append(b"Authorization: " + credentials)
-        if "content-type" not in names:
-            cloud = endpoint.batch is not None and endpoint.batch.format == "cloudevents-batch"
-            lines.append(b"Content-Type: " + (CLOUDEVENTS_TYPE if cloud else b"application/json"))
+        if content_type and "content-type" not in names:
+            lines.append(b"Content-Type: " + content_type)
         if "user-agent" not in names:
             lines.append(f"User-Agent: HookMQ/{__version__}".encode("ascii"))
         return lines
@@ -191,53 +265,9 @@ class Target:
                     f"webhook {endpoint.name}: tls has no effect, the url begins with http://; write https://"
                 )
             return None
-        return client_context(endpoint.name, tls)
+        return shared_context(endpoint.name, tls)
 
 
-def client_context(name: str, tls: Tls | None) -> ssl.SSLContext:
-    """A client's TLS context: 1.2 or later, the peer verified unless the settings say otherwise.
-
-    Raises EndpointError with the key of the file that cannot be used.
-    """
-    if tls is None:
-        return ssl.create_default_context()
-    try:
-        context = ssl.create_default_context(cafile=tls.cacertfile)
-    except (OSError, ValueError) as error:
-        raise EndpointError(name, "tls.cacertfile", _why(error, tls.cacertfile)) from None
-    if not tls.verify_peer:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.certfile is None:
-        if tls.keyfile is not None:
-            raise EndpointError(name, "tls.keyfile", "a key without a certificate; tls.certfile is missing")
-        return context
-    for key, path, mark in (
-        ("tls.certfile", tls.certfile, b"-----BEGIN CERTIFICATE-----"),
-        ("tls.keyfile", tls.keyfile or tls.certfile, b"PRIVATE KEY-----"),
-    ):
-        try:
-            found = mark in path.read_bytes()
-        except OSError as error:
-            raise EndpointError(name, key, _why(error, path)) from None
-        if not found:
-            raise EndpointError(
-                name, key, f"{path}: no {mark.decode().strip('-')!r} in it; expected a PEM file"
-            )
-    # Always a password callback: without one OpenSSL would ask on the terminal.
-    password = tls.key_password.get_secret_value() if tls.key_password is not None else ""
-    try:
-        context.load_cert_chain(tls.certfile, tls.keyfile, lambda: password)
-    except (OSError, ValueError) as error:
-        raise EndpointError(name, "tls.keyfile", _why(error, tls.keyfile or tls.certfile)) from None
-    return context
-
-
-def _why(error: Exception, path: object) -> str:
-    """One line: the file and the cause, without OpenSSL's source positions."""
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "not a usable PEM file").lower().replace("_", " ")
-        return f"{path}: {reason}; expected a certificate, its key and the key's key_password"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{path}: {error.strerror}"
-    return f"{path}: {error}"
+def _as_written(found: re.Match[str]) -> str:
+    """A placeholder of the path for people."""
+    return "${" + found[1] + "}"

@@ -160,7 +160,7 @@ async def test_no_connection(logged: Logged, free_port: Callable[[], int]) -> No
 async def test_an_event_of_which_no_request_can_be_made(logged: Logged, receiver: Receiver) -> None:
     plant = logged(receiver.url())
 
-    def broken(event: Any) -> bytes:
+    def broken(seq: int, event: Any) -> bytes:
         raise ValueError("too deep")
 
     plant.rig.lane._format = broken

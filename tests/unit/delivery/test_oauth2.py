@@ -15,7 +15,8 @@ import pytest
 from bridge.config.settings import BatchPolicy, Credentials, Egress, Endpoint, Secret
 from bridge.delivery import oauth2
 from bridge.delivery.connect import Network
-from bridge.delivery.oauth2 import FORCED_S, MAX_RESPONSE, RENEW_AT, make_token_source
+from bridge.delivery.exchange import MAX_RESPONSE
+from bridge.delivery.oauth2 import FORCED_S, RENEW_AT, make_token_source
 from bridge.delivery.sample import send_test
 from bridge.delivery.target import EndpointError, Target
 from bridge.events.event import EventType
