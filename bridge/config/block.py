@@ -56,14 +56,20 @@ def convert_as(findings: Findings, node: Node, key: Key, bounds: Range) -> Any:
         return None
 
 
-def read_block(findings: Findings, node: Node | None, block: Block) -> dict[str, tuple[Node, Any]]:
-    """All keys of a block: name → (node, value). Wrong values are errors and left out; null is unset."""
+def read_block(
+    findings: Findings, node: Node | None, block: Block, title: str | None = None
+) -> dict[str, tuple[Node, Any]]:
+    """All keys of a block: name → (node, value). Wrong values are errors and left out; null is unset.
+
+    `title` is the block's name in this file, for messages, where it is not the table's (`webhooks.line1`).
+    """
     values: dict[str, tuple[Node, Any]] = {}
+    title = title or block.name
     if node is None:
         return values
     if not isinstance(node.value, dict):
         if not node.is_null:
-            findings.wrong(node, f"an object: {block.name} {{ key = value … }}")
+            findings.wrong(node, f"an object: {title} {{ key = value … }}")
         return values
     by_name = {key.name: key for key in block.keys}
     known = [*by_name, *sorted(block.open)]
@@ -83,19 +89,15 @@ def read_block(findings: Findings, node: Node | None, block: Block) -> dict[str,
                 today = block.also[name]
                 key = by_name[today]
                 if node.get(*today.split(".")) is not None:
-                    findings.warn(
-                        child, f"another spelling of {block.name}.{today}, which is given too and wins"
-                    )
+                    findings.warn(child, f"another spelling of {title}.{today}, which is given too and wins")
                     continue
             elif key is None and name in block.renamed:
                 today = block.renamed[name]
                 key = by_name[today]
                 if node.get(*today.split(".")) is not None:
-                    findings.warn(
-                        child, f"an older spelling of {block.name}.{today}, which is given too and wins"
-                    )
+                    findings.warn(child, f"an older spelling of {title}.{today}, which is given too and wins")
                     continue
-                findings.warn(child, f"an older spelling, read as {block.name}.{today}")
+                findings.warn(child, f"an older spelling, read as {title}.{today}")
             if key is not None:
                 # None is a value of its own where a key may be off
                 before = len(findings.messages)
@@ -108,9 +110,9 @@ def read_block(findings: Findings, node: Node | None, block: Block) -> dict[str,
                 walk(child, f"{name}.")
             elif name in containers:
                 if not child.is_null:
-                    findings.wrong(child, f"an object: {block.name}.{name} {{ key = value … }}")
+                    findings.wrong(child, f"an object: {title}.{name} {{ key = value … }}")
             else:
-                warn_unknown(findings, child, name, block.name, known, containers)
+                warn_unknown(findings, child, name, title, known, containers)
 
     walk(node, "")
     return values

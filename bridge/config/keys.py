@@ -10,6 +10,18 @@ from typing import Any
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
 
+from bridge.config.body_kinds import (
+    ENCODING,
+    FIELDS,
+    LONG_TEXT,
+    METHOD,
+    NODE_NAME,
+    NOTE,
+    PAYLOAD,
+    TYPE_PREFIX,
+    URI_REFERENCE,
+)
+from bridge.config.emqx import WEBHOOK_KEYS
 from bridge.config.kinds import (
     HEADER_NAME,
     NETWORKS,
@@ -25,13 +37,14 @@ from bridge.config.settings import (
     BacklogBound,
     BatchPolicy,
     BreakerPolicy,
+    CloudEvents,
     Credentials,
     Egress,
-    Encoding,
     Endpoint,
     Listener,
     Log,
     Mqtt,
+    NodeSettings,
     RateLimit,
     RetryPolicy,
     Rotation,
@@ -117,7 +130,7 @@ ON_FULL = one_of("expire", "refuse")
 LEVEL = one_of(
     "trace", "debug", "info", "warn", "error", "fatal", also={"warning": "warn", "critical": "fatal"}
 )
-ENCODING = one_of(*(e.value for e in Encoding))
+FORMAT = one_of("nanomq", "emqx", "cloudevents", "template")
 
 _TLS_RENAMED = {
     "key": "keyfile",
@@ -134,13 +147,29 @@ BATCH_ENABLE = Key("batch.enable", BOOL, Endpoint, "batch")
 EXPONENTIAL = ("base", "factor", "max_attempts", "max_age")
 """The keys of `retry.exponential`."""
 
+PAYLOAD_KEY = Key("payload", PAYLOAD, Endpoint, "encoding")
+"""Another spelling of `body.encoding`, with words of its own."""
+
 WEBHOOK = Block(
     "webhook",
     (
         Key("enable", BOOL, Endpoint, "enable"),
+        Key("note", NOTE, Endpoint, "note"),
         Key("url", TEXT, Endpoint, "url"),
+        Key("method", METHOD, Endpoint, "method"),
+        Key("format", FORMAT, Endpoint, "format"),
+        PAYLOAD_KEY,
+        Key("include", FIELDS, Endpoint, "include"),
+        Key("exclude", FIELDS, Endpoint, "exclude"),
+        Key("where", LONG_TEXT, Endpoint, "where"),
         Key("body.encoding", ENCODING, Endpoint, "encoding"),
         Key("body.base62_limit", SIZE, Endpoint, "base62_limit"),
+        Key("body.template", LONG_TEXT, Endpoint, "template"),
+        Key("body.type", one_of("json", "text", "form"), Endpoint, "template_type"),
+        Key("cloudevents.mode", one_of("structured", "binary"), CloudEvents, "mode"),
+        Key("cloudevents.source", URI_REFERENCE, CloudEvents, "source"),
+        Key("cloudevents.type_prefix", TYPE_PREFIX, CloudEvents, "type_prefix"),
+        Key("abuse_protection", BOOL, Endpoint, "abuse_protection"),
         Key("pool_size", INT, Endpoint, "pool_size"),
         Key("cancel_timeout", MILLIS, Endpoint, "cancel_timeout"),
         Key("backlog.max_bytes", SIZE, BacklogBound, "max_bytes"),
@@ -175,6 +204,10 @@ WEBHOOK = Block(
     also={
         **{f"retry.{name}": f"retry.exponential.{name}" for name in EXPONENTIAL},
         "disable_after": "breaker.disable_after",
+        "description": "note",
+        "request_timeout": "cancel_timeout",
+        "resource_opts.max_buffer_bytes": "backlog.max_bytes",
+        "resource_opts.inflight_window": "max_in_flight",
     },
     renamed={
         "body.encoding_of_payload_field": "body.encoding",
@@ -182,8 +215,21 @@ WEBHOOK = Block(
         "encoding": "body.encoding",
         "api.url": "url",
     },
+    idle=WEBHOOK_KEYS,
     open=frozenset(
-        {"headers", "events", "rules", "rule", "ssl", "tls", "signature", "secrets", "credentials"}
+        {
+            "headers",
+            "events",
+            "triggers",
+            "topics",
+            "rules",
+            "rule",
+            "ssl",
+            "tls",
+            "signature",
+            "secrets",
+            "credentials",
+        }
     ),
 )
 
@@ -340,7 +386,9 @@ AUTH = Block(
 
 EGRESS = Block("egress", _keys(Egress, {"allow": NETWORKS, "deny": NETWORKS}))
 
-BLOCKS = (WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS, MQTT, TCP, SSL, LOG, STORE, AUTH, EGRESS)
+NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
+
+BLOCKS = (NODE, WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS, MQTT, TCP, SSL, LOG, STORE, AUTH, EGRESS)
 
 NOT_YET: Mapping[str, str] = {
     "http_server": "accepted, but this version has no HTTP API or dashboard yet: nothing listens there",
@@ -364,5 +412,6 @@ NO_EFFECT: Mapping[str, str] = {
 }
 """Blocks of NanoMQ that HookMQ reads over."""
 
-ROOTS = ("webhook", "mqtt", "listeners", "log", "sqlite", "auth", "egress", *NOT_YET, *NO_EFFECT)
+BLOCK_NAMES = ("webhook", "webhooks", "mqtt", "listeners", "log", "sqlite", "auth", "egress", "node")
+ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)
 LISTENER_KINDS = ("tcp", "ssl", "ws", "wss")

@@ -9,12 +9,13 @@ from typing import Any
 
 from bridge.config import auth, classic, egress, environ, hocon, listeners, webhook
 from bridge.config.block import build, fields, nearest, read_block
+from bridge.config.emqx import NODE_KEYS
 from bridge.config.findings import Findings
-from bridge.config.keys import LOG, MQTT, NO_EFFECT, NOT_YET, ROOTS, STORE
+from bridge.config.keys import BLOCK_NAMES, LOG, MQTT, NO_EFFECT, NODE, NOT_YET, ROOTS, STORE
 from bridge.config.node import Node, Place
 from bridge.config.older import Older
 from bridge.config.report import Report
-from bridge.config.settings import Log, Mqtt, Rotation, Settings, StoreSettings
+from bridge.config.settings import Log, Mqtt, NodeSettings, Rotation, Settings, StoreSettings
 from bridge.config.units import plain, show_size
 
 
@@ -52,11 +53,13 @@ def _tree(path: Path, env: Mapping[str, str], old: bool | None, findings: Findin
         root = hocon.read(path, text, env, findings)
         if root is not None:
             Older(findings, root, file_is_classic=False).hocon()
+            webhook.by_name(findings, root)
     if root is None:
         # the variables' own faults are worth knowing in the same run
         environ.apply(Node({}, "", Place(path, 1)), env, findings)
         return None
     environ.apply(root, env, findings)
+    webhook.by_name(findings, root)
     return root
 
 
@@ -68,10 +71,11 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
             findings.warn(node, NOT_YET.get(name) or NO_EFFECT[name])
         elif name not in ROOTS:
             near = nearest(name, ROOTS)
-            hint = f"did you mean {near}?" if near else "known blocks: " + ", ".join(ROOTS[:7])
+            hint = f"did you mean {near}?" if near else "known blocks: " + ", ".join(BLOCK_NAMES)
             findings.warn(node, f"unknown key, it has no effect; {hint}")
     values: dict[str, Any] = {
-        "webhooks": webhook.read(findings, root.get("webhook"), env),
+        "node": _node(findings, root.get("node")),
+        "webhooks": webhook.read(findings, root, env),
         "mqtt": _mqtt(findings, root.get("mqtt")),
         "listeners": listeners.read(findings, root.get("listeners")),
         "log": _log(findings, root.get("log")),
@@ -146,6 +150,24 @@ def _int(value: float) -> str:
 
 def _as(text: str, node: Node) -> Node:
     return Node(text, node.key, node.place, text)
+
+
+def _node(findings: Findings, node: Node | None) -> NodeSettings:
+    """The `node` block. EMQX's other keys of it are for its cluster: one warning for all of them."""
+    if node is not None and isinstance(node.value, dict):
+        others = [child for name, child in node.children.items() if name in NODE_KEYS]
+        if others:
+            names = ", ".join(child.key for child in others)
+            findings.warn(
+                others[0],
+                f"accepted, and has no effect here ({names}): of this block HookMQ reads name alone",
+            )
+        node = Node({n: c for n, c in node.children.items() if n not in NODE_KEYS}, node.key, node.place)
+    values = read_block(findings, node, NODE)
+    made = (
+        build(findings, NodeSettings, fields(values, NODE, NodeSettings), node) if node is not None else None
+    )
+    return made if isinstance(made, NodeSettings) else NodeSettings()
 
 
 def _log(findings: Findings, node: Node | None) -> Log:

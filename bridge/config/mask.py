@@ -15,6 +15,8 @@ from bridge.config.keys import (
     EGRESS,
     LOG,
     MQTT,
+    NODE,
+    PAYLOAD_KEY,
     SIGNATURE,
     SSL,
     STORE,
@@ -95,12 +97,13 @@ def effective(settings: Settings) -> str:
     the values of headers such as Authorization, Cookie or X-Api-Key. A secret that is elsewhere shows where.
     What is unset stands as a comment.
     """
-    blocks = [_webhook(endpoint) for endpoint in settings.webhooks] or [["# webhook: none, no event is sent"]]
+    blocks = [_webhook(one) for one in settings.webhooks] or [["# webhook: none, no event is sent"]]
     blocks += [["mqtt {", *_lines(MQTT.keys, settings.mqtt), "}"]]
     blocks += [_listener(listener) for listener in settings.listeners]
     blocks += [["log {", *_lines(LOG.keys, settings.log, rotation=settings.log.rotation), "}"]]
     blocks += [["sqlite {", *_lines(STORE.keys, settings.store), "}"]]
     blocks += [_auth(settings.auth)]
+    blocks += [["node {", *_lines(NODE.keys, settings.node), "}"]]
     blocks += [["egress {", *_lines(EGRESS.keys, settings.egress), "}"]]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
@@ -130,10 +133,11 @@ def _webhook(endpoint: Endpoint) -> list[str]:
     )
     parts = {
         name: getattr(endpoint, name)
-        for name in ("backlog", "retry", "breaker", "rate_limit", "batch", "attempts")
+        for name in ("backlog", "retry", "breaker", "rate_limit", "batch", "attempts", "cloudevents")
     }
-    keys = [key for key in WEBHOOK.keys if key is not BATCH_ENABLE and key.kind is not SOURCE]
-    lines = ["webhook {", *_lines(keys, shown, **parts), *_signing(endpoint)]
+    keys = [k for k in WEBHOOK.keys if k not in (BATCH_ENABLE, PAYLOAD_KEY) and k.kind is not SOURCE]
+    title = "webhook" if endpoint.name == "default" else f"webhooks.{endpoint.name}"
+    lines = [f"{title} {{", *_lines(keys, shown, **parts), *_signing(endpoint)]
     if endpoint.credentials is not None:
         lines += ["  credentials {", *("  " + line for line in _credentials(endpoint.credentials)), "  }"]
     if endpoint.headers:

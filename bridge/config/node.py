@@ -71,6 +71,14 @@ def join(parent: str, name: str) -> str:
     return f"{parent}.{shown}" if parent else shown
 
 
+def shown_place(node: Node, beside: Node) -> str:
+    """Where a node stands, for a message about another: `FILE:12`, `line 12` in the same file."""
+    line = node.place.line
+    if line is None:
+        return str(node.place.file)
+    return f"line {line}" if node.place.file == beside.place.file else f"{node.place.file}:{line}"
+
+
 def merge(base: Node, over: Node) -> Node:
     """`over` on top of `base`: objects merge, everything else is replaced (HOCON's rule)."""
     if not isinstance(base.value, dict) or not isinstance(over.value, dict):

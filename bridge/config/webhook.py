@@ -1,4 +1,4 @@
-"""The `webhook` block: one endpoint, its headers, its TLS and its events (INTEROP 1.1)."""
+"""The blocks `webhook` and `webhooks.<name>`: one endpoint each, its headers and its TLS (INTEROP 1.1)."""
 
 from __future__ import annotations
 
@@ -6,34 +6,94 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.config import certs, credentials, policy, signing, url
-from bridge.config.block import build, fields, nearest, read_block, warn_unknown
+from bridge.config import body, certs, credentials, events, policy, signing, url
+from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
 from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
 from bridge.config.kinds import OURS, TOKEN
-from bridge.config.node import Node, merge
-from bridge.config.older import events_snippet, rule_events
-from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
+from bridge.config.node import Node, merge, shown_place
+from bridge.config.settings import BacklogBound, Encoding, Endpoint, Tls
 from bridge.config.units import Bad, plain
-from bridge.events.event import BY_HOOK_NAME, TOPIC_EVENTS, EventType
-from bridge.mqtt.topics import valid_topic_filter
 
-_KNOWN_EVENTS = ", ".join(sorted(BY_HOOK_NAME))
-_EVENT_KEYS = ("event", "topic")
+DEFAULT = "default"
+"""The name of the endpoint of the block `webhook`."""
+MAX_WEBHOOKS = 10_000
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ONE = 'one object: webhook { url = "http://…", events = [ … ] }'
+_NAMED = 'one object for each name: webhooks.<name> { url = "http://…", events = [ … ] }'
 
 
-def read(findings: Findings, node: Node | None, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
-    """The endpoints of a file: one, or none where there is no block or it has errors.
+def by_name(findings: Findings, root: Node) -> None:
+    """`webhooks` as a list of objects, each with its `name`, becomes an object of them by name."""
+    several = root.get("webhooks")
+    if several is None or not isinstance(several.value, list):
+        return
+    named: dict[str, Node] = {}
+    for entry in several.value:
+        name = entry.get("name")
+        text = (plain(name) or "") if name is not None else ""
+        if not isinstance(entry.value, dict):
+            findings.wrong(entry, 'an object: { name = line1, url = "http://…", events = [ … ] }')
+        elif name is None:
+            findings.error(entry.place, entry.key, "found no name in it, expected name = …")
+        elif text in named:
+            findings.error(
+                name.place,
+                name.key,
+                f"found the name {text} again, expected another than at {shown_place(named[text], name)}",
+            )
+        else:
+            members = {member: child for member, child in entry.children.items() if member != "name"}
+            named[text] = Node(members, entry.key, entry.place)
+    root.children["webhooks"] = Node(dict(named), several.key, several.place)
+
+
+def read(findings: Findings, root: Node, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """The endpoints of a file: those of its blocks that are whole; the errors of others are in `findings`.
 
     `environ` is where secrets of the form `{ env = NAME }` are looked for.
     """
-    if node is None:
+    blocks: list[tuple[str, Node]] = []
+    single = root.get("webhook")
+    if single is not None:
+        blocks.append((DEFAULT, single))
+    several = root.get("webhooks")
+    if several is not None and not isinstance(several.value, dict):
+        findings.wrong(several, _NAMED)
+    for name, node in several.children.items() if several is not None else ():
+        if node.is_null:
+            continue
+        if not _NAME.fullmatch(name):
+            findings.error(
+                node.place,
+                node.key,
+                f'found the name "{name[:80]}", expected 1 to 64 letters, digits, _ and -',
+            )
+        elif name == DEFAULT and single is not None:
+            findings.error(
+                node.place,
+                node.key,
+                f"found beside webhook ({shown_place(single, node)}), which is the one named {DEFAULT},"
+                " expected one of the two",
+            )
+        else:
+            blocks.append((name, node))
+    if len(blocks) > MAX_WEBHOOKS and several is not None:
+        findings.error(
+            several.place, several.key, f"found {len(blocks)} webhooks, expected at most {MAX_WEBHOOKS}"
+        )
         return ()
+    made = [_endpoint(findings, name, node, environ) for name, node in blocks]
+    return tuple([endpoint for endpoint in made if endpoint is not None])
+
+
+def _endpoint(findings: Findings, name: str, node: Node, environ: Mapping[str, str]) -> Endpoint | None:
     if not isinstance(node.value, dict):
-        findings.wrong(node, 'one object: webhook { url = "http://…", events = [ … ] }')
-        return ()
+        findings.wrong(node, _ONE if node.key == "webhook" else _NAMED)
+        return None
+    node = body.whole(node)
     start = len(findings.messages)
-    values = read_block(findings, node, WEBHOOK)
+    values = read_block(findings, node, WEBHOOK, node.key)
     enable = values["enable"][1] if "enable" in values else True
     address: str | None = None
     authorization: str | None = None
@@ -45,33 +105,34 @@ def read(findings: Findings, node: Node | None, environ: Mapping[str, str]) -> t
             findings.error(url_node.place, url_node.key, str(e))
     elif enable and node.get("url") is None:
         findings.error(
-            node.place, "webhook.url", 'missing, expected the receiver: url = "http://host:port/path"'
+            node.place, f"{node.key}.url", 'missing, expected the receiver: url = "http://host:port/path"'
         )
     headers = _headers(findings, node.children.get("headers"))
     if authorization is not None:
-        if any(name.lower() == "authorization" for name, _ in headers):
+        if any(header.lower() == "authorization" for header, _ in headers):
             findings.warn(
                 values["url"][0], "the url's user and password have no effect beside an Authorization header"
             )
         else:
             headers = (*headers, ("Authorization", authorization))
-    names = [name for name, _ in headers]
+    names = [header for header, _ in headers]
     signatures, secrets = signing.read(findings, node, values.get("secret"), names, environ)
     identity = credentials.read(findings, node.get("credentials"), names, environ)
     proxy = _proxy(findings, values)
     parts = policy.read(findings, node, values)
     tls = _tls(findings, node, address)
-    rules = _rules(findings, node, warn_none=enable)
+    rules = events.read(findings, node, warn_none=enable)
+    shape = body.read(findings, node, values)
     if address is None or _failed(findings, start):
-        return ()
-    given = fields(values, WEBHOOK, Endpoint)
+        return None
+    given = {"name": name} | fields(values, WEBHOOK, Endpoint) | shape
     if "encoding" in given:
         given["encoding"] = Encoding(given["encoding"])
     bound = build(findings, BacklogBound, fields(values, WEBHOOK, BacklogBound), node)
     given |= {"url": address, "headers": headers, "tls": tls, "events": rules, "backlog": bound, **parts}
     given |= {"signature": signatures, "secrets": secrets, "credentials": identity, "proxy": proxy}
     endpoint = build(findings, Endpoint, given, node)
-    return (endpoint,) if endpoint is not None else ()
+    return endpoint if isinstance(endpoint, Endpoint) else None
 
 
 def _proxy(findings: Findings, values: Mapping[str, tuple[Node, Any]]) -> str | None:
@@ -143,7 +204,7 @@ def _tls(findings: Findings, node: Node, address: str | None) -> Tls | None:
         findings.warn(
             other if other is not None else block, "ssl and tls are both given; their keys are taken together"
         )
-    values = read_block(findings, block, WEBHOOK_TLS)
+    values = read_block(findings, block, WEBHOOK_TLS, f"{node.key}.ssl")
     enabled = values["enable"][1] if "enable" in values else True
     if address is None or not isinstance(block.value, dict):
         return None
@@ -167,107 +228,3 @@ def _tls(findings: Findings, node: Node, address: str | None) -> Tls | None:
         )
     made = build(findings, Tls, fields(values, WEBHOOK_TLS, Tls), block)
     return made if isinstance(made, Tls) else None
-
-
-# --- events -------------------------------------------------------------------------------------------------
-
-
-def _rules(findings: Findings, node: Node, *, warn_none: bool) -> tuple[Rule, ...]:
-    entries: list[Node] = []
-    events = node.get("events")
-    if events is not None:
-        entries += _entries(findings, events)
-    rules = node.get("rules")
-    if rules is not None:
-        found_rules = _entries(findings, rules)
-        entries += found_rules
-        findings.warn(
-            rules, f"an older spelling, read as webhook.events; today: {events_snippet(found_rules)}"
-        )
-    rule = node.get("rule")
-    if rule is not None:
-        found_rules = rule_events(rule, findings)
-        entries += found_rules
-        findings.warn(rule, f"an older spelling (NanoMQ 0.14 to 0.18); today: {events_snippet(found_rules)}")
-    if warn_none and not entries and (events is None or events.value == []):
-        findings.warning(
-            (events or node).place,
-            "webhook.events",
-            'no events: nothing will be sent; for example events = [ { event = "on_message_publish" } ]',
-        )
-    made = [_rule(findings, entry) for entry in entries]
-    return tuple(r for r in made if r is not None)
-
-
-def _entries(findings: Findings, node: Node) -> list[Node]:
-    possible = 'a list: [ { event = "on_message_publish", topic = "foo/#" } ]'
-    if not isinstance(node.value, list):
-        findings.wrong(node, possible)
-        return []
-    entries = []
-    for entry in node.value:
-        if not isinstance(entry.value, dict):
-            findings.wrong(entry, 'an object: { event = "on_message_publish", topic = "foo/#" }')
-            continue
-        action = entry.get("action")
-        if action is None:
-            entries.append(entry)
-            continue
-        members = {k: v for k, v in entry.children.items() if k != "action"}
-        if "event" not in members:
-            members = {"event": action, **members}
-            renamed = Node(members, entry.key, entry.place)
-            findings.warn(action, f"an older spelling; today: {events_snippet([renamed])[10:-1]}")
-        else:
-            findings.warn(action, "an older spelling of event, which is given too and wins")
-        entries.append(Node(members, entry.key, entry.place))
-    return entries
-
-
-def _rule(findings: Findings, entry: Node) -> Rule | None:
-    for name, child in entry.children.items():
-        if name not in _EVENT_KEYS:
-            warn_unknown(findings, child, name, entry.key, _EVENT_KEYS)
-    node = entry.get("event")
-    if node is None:
-        findings.error(
-            entry.place, entry.key, f"found no event in it, expected event = one of {_KNOWN_EVENTS}"
-        )
-        return None
-    event = _event(findings, node)
-    topic = entry.get("topic")
-    text: str | None = None
-    if topic is not None and not topic.broken:
-        text = plain(topic)
-        if text is None or not valid_topic_filter(text):
-            findings.wrong(
-                topic,
-                "a topic filter of MQTT: levels between /, + for one whole level, # only as the last level",
-            )
-            return None
-        if text.startswith("$share/"):
-            findings.wrong(
-                topic, "a topic filter without $share: a webhook is no member of a shared subscription"
-            )
-            return None
-    if event is None:
-        return None
-    if text is not None and topic is not None and event not in TOPIC_EVENTS:
-        findings.warn(
-            topic, f"it has no effect: on_{event.action} has no topic; the event is sent for every client"
-        )
-        text = None
-    return Rule(event=event, topic=text)
-
-
-def _event(findings: Findings, node: Node) -> EventType | None:
-    if node.broken:
-        return None
-    name = (plain(node) or "").strip().lower()
-    event = BY_HOOK_NAME.get(name)
-    if event is None:
-        near = BY_HOOK_NAME.get(f"on_{name.replace('.', '_')}")
-        guess = f"on_{near.action}" if near is not None else nearest(name, BY_HOOK_NAME)
-        hint = f"; did you mean {guess}?" if guess else ""
-        findings.wrong(node, f"one of {_KNOWN_EVENTS}{hint}")
-    return event

@@ -1,0 +1,114 @@
+"""Kinds of values of what a request holds: its method, its note, its fields, its payload."""
+
+from __future__ import annotations
+
+import re
+
+from bridge.config.kinds import items
+from bridge.config.node import Node
+from bridge.config.settings import Encoding
+from bridge.config.units import Bad, Kind, Range, plain, quote
+
+MAX_NOTE = 4096
+"""Characters."""
+MAX_TEMPLATE = 64 * 1024
+"""Characters of a template, and of a condition."""
+MAX_FIELDS = 256
+METHODS = ("POST", "PUT", "GET", "DELETE")
+
+
+def _read_method(node: Node, bounds: Range) -> str:
+    word = (plain(node) or "").strip().upper()
+    if word not in METHODS:
+        raise Bad("POST, PUT, GET or DELETE")
+    return word
+
+
+METHOD = Kind("method", _read_method, str)
+
+
+def _read_note(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    if text is None or len(text) > MAX_NOTE or "\x00" in text:
+        raise Bad(f"a text of up to {MAX_NOTE} characters")
+    return text
+
+
+NOTE = Kind("text", _read_note, quote)
+
+_ENCODINGS = tuple(e.value for e in Encoding)
+_PAYLOADS = {"string": Encoding.PLAIN.value, "text": Encoding.PLAIN.value}
+
+
+def _read_encoding(node: Node, bounds: Range) -> str:
+    word = (plain(node) or "").strip().lower()
+    if word not in _ENCODINGS:
+        raise Bad(", ".join(_ENCODINGS[:-1]) + " or " + _ENCODINGS[-1])
+    return word
+
+
+def _read_payload(node: Node, bounds: Range) -> str:
+    word = (plain(node) or "").strip().lower()
+    word = _PAYLOADS.get(word, word)
+    if word not in _ENCODINGS:
+        raise Bad("string, json or base64 (or, as body.encoding has them, base62 or base62_legacy)")
+    return word
+
+
+ENCODING = Kind("encoding", _read_encoding, str)
+PAYLOAD = Kind("payload", _read_payload, lambda v: "string" if v == Encoding.PLAIN.value else str(v))
+
+
+def _read_fields(node: Node, bounds: Range) -> tuple[str, ...]:
+    possible = f"a list of a body's keys such as [clientid, topic, payload], at most {MAX_FIELDS}"
+    names: list[str] = []
+    for item in items(node):
+        text = (plain(item) or "").strip()
+        if not re.fullmatch(r"[\x21-\x7e]{1,128}", text):
+            raise Bad(possible)
+        names.append(text)
+    if len(names) > MAX_FIELDS:
+        raise Bad(possible)
+    return tuple(dict.fromkeys(names))
+
+
+FIELDS = Kind("list of keys", _read_fields, lambda v: "[" + ", ".join(map(quote, v)) + "]")
+
+
+def _read_long(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    if not text or len(text) > MAX_TEMPLATE or "\x00" in text:
+        raise Bad(f"a text of 1 to {MAX_TEMPLATE} characters, in quotes")
+    return text
+
+
+LONG_TEXT = Kind("text", _read_long, quote)
+
+
+def _read_source(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    # RFC 3986 section 4.1, as far as it matters: what can stand in a header as it is
+    if not text or not re.fullmatch(r"[!#$&-;=?-Z_a-z~\[\]%]{1,1024}", text):
+        raise Bad('a URI reference such as "/plant/7" or "https://plant.example/hookmq", no spaces')
+    return text
+
+
+def _read_type_prefix(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    if text is None or not re.fullmatch(r"[\x21-\x7e]{0,256}", text):
+        raise Bad('printable ASCII without spaces, such as "com.example.plant."')
+    return text
+
+
+URI_REFERENCE = Kind("URI reference", _read_source, quote)
+TYPE_PREFIX = Kind("text", _read_type_prefix, quote)
+
+
+def _read_node_name(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    if text is None or not re.fullmatch(r"[\x21-\x7e]{1,255}", text):
+        raise Bad('printable ASCII without spaces, such as "hookmq@gateway"')
+    return text
+
+
+NODE_NAME = Kind("name", _read_node_name, quote)

@@ -1,0 +1,49 @@
+"""Keys of EMQX's own configuration that mean nothing here, and what comes nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_TTL = (
+    "it has no effect: an event is kept until it is delivered, or as long as backlog.max_age and"
+    " retry.schedule say"
+)
+WEBHOOK_KEYS: Mapping[str, str] = {
+    "name": "it has no effect: a webhook is named by its block: webhooks.<name> { … }",
+    "connect_timeout": "it has no effect: cancel_timeout is the limit of an attempt, connecting included",
+    "request_ttl": _TTL,
+    "max_retries": "it has no effect: retry.schedule says when and how often, such as"
+    " retry.exponential.max_attempts = 4 for three retries",
+    "retry_interval": "it has no effect: retry.schedule says when a failed attempt is made again",
+    "enable_pipelining": "it has no effect: pool_size is the number of requests at a time",
+    "pipelining": "it has no effect: pool_size is the number of requests at a time",
+    "pool_type": "it has no effect: a request takes any free connection; ordering keeps an order",
+    "local_topic": "it has no effect, expected topics = [ … ]",
+    **{
+        f"resource_opts.{name}": text
+        for name, text in {
+            "request_ttl": _TTL,
+            "worker_pool_size": "it has no effect: pool_size is the number of connections",
+            "query_mode": "it has no effect: requests never block the broker; max_in_flight limits them",
+            "health_check_interval": "it has no effect: breaker.probe_interval is what comes nearest",
+            "start_timeout": "it has no effect: HookMQ starts also while the receiver is down",
+            "auto_restart_interval": "it has no effect: breaker.probe_interval is what comes nearest",
+            "start_after_created": "it has no effect: enable switches a webhook on and off",
+            "batch_size": "it has no effect, expected batch.max_events",
+            "batch_time": "it has no effect, expected batch.max_wait",
+            "max_queue_bytes": "it has no effect, expected backlog.max_bytes",
+        }.items()
+    },
+}
+"""Of a webhook."""
+
+NODE_KEYS = frozenset(
+    {
+        "cookie", "data_dir", "role", "process_limit", "max_ports", "dist_buffer_size", "max_ets_tables",
+        "cluster_call", "global_gc_interval", "crash_dump_file", "crash_dump_seconds", "crash_dump_bytes",
+        "dist_net_ticktime", "backtrace_depth", "broker_pool_size", "generic_pool_size",
+        "channel_cleanup_batch_size", "default_bootstrap_batch_size", "applications", "etc_dir",
+        "db_backend", "async_threads",
+    }
+)  # fmt: skip
+"""Of the block `node`."""
