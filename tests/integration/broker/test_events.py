@@ -156,7 +156,7 @@ async def test_a_redelivered_message_is_delivered_again(broker: Running) -> None
     assert names(broker.events).count("message_publish") == 1
 
 
-@pytest.mark.parametrize("kind", list(EventType))
+@pytest.mark.parametrize("kind", [kind for kind in EventType if kind <= EventType.MESSAGE_ACKED])
 async def test_an_event_that_no_rule_wants_is_not_made(start: Start, kind: EventType) -> None:
     broker = await start()
     feed = EventFeed(broker.journal, Rules([(3, kind, None)]))
