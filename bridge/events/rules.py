@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping
 
 from bridge.events.event import MESSAGE_EVENTS, Event, EventType
+from bridge.events.expression_fields import forget
 from bridge.mqtt.topics import TopicTree
 
 CACHE_TOPICS = 8192
@@ -69,7 +70,9 @@ class Rules:
         targets = event.targets
         if conditions.keys().isdisjoint(targets):
             return targets
-        return tuple([lane for lane in targets if lane not in conditions or conditions[lane](event)])
+        passed = tuple([lane for lane in targets if lane not in conditions or conditions[lane](event)])
+        forget(event)
+        return passed
 
     def lanes(self, kind: EventType) -> tuple[int, ...]:
         """The lanes that listen to a type of event that has no topic."""
