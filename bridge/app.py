@@ -33,7 +33,9 @@ from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
 from bridge.delivery.target import EndpointError
 from bridge.events.event import EventType
-from bridge.events.rules import Rules
+from bridge.events.expression import ExpressionError, compile_where
+from bridge.events.formats import is_detailed
+from bridge.events.rules import Condition, Rules
 from bridge.journal.attempt_store import AttemptStore
 from bridge.journal.batch import Change
 from bridge.journal.filesystem import on_tmpfs
@@ -124,12 +126,27 @@ class App:
         ]
 
     def _rules(self, endpoints: Iterable[Endpoint]) -> Rules:
+        """Who wants what. Raises EndpointError for a `where` that is no condition."""
         lanes = {lane.endpoint.name: lane.id for lane in self.lanes}
-        return Rules(
-            (lanes[endpoint.name], rule.event, rule.topic)
-            for endpoint in endpoints
-            for rule in endpoint.events
-        )
+        rules: list[tuple[int, EventType, str | None]] = []
+        conditions: dict[int, Condition] = {}
+        detailed: set[int] = set()
+        for endpoint in endpoints:
+            lane = lanes[endpoint.name]
+            rules += [(lane, rule.event, rule.topic) for rule in endpoint.events]
+            plain = endpoint
+            if endpoint.where is not None:
+                try:
+                    where = compile_where(endpoint.where)
+                except ExpressionError as error:
+                    raise EndpointError(endpoint.name, "where", str(error)) from None
+                conditions[lane] = where.condition
+                if where.detailed:
+                    detailed.add(lane)
+                plain = endpoint.model_copy(update={"where": None})
+            if is_detailed(plain):
+                detailed.add(lane)
+        return Rules(rules, detailed=detailed, conditions=conditions)
 
     def _cursors(self) -> Iterable[Change]:
         return [lane.cursor() for lane in self.lanes if lane.dirty]
