@@ -302,3 +302,13 @@ def make_fields(name: str, origin: Origin, payload: Callable[[bytes], Shown]) ->
         return _ordered(made)
 
     return fields
+
+
+def _keys() -> frozenset[str]:
+    """The keys of all events."""
+    fields = make_fields("", Origin(), lambda payload: ("", True))
+    return frozenset().union(*[fields(0, Event(int(kind), 0, "", None, "", ())) for kind in EventType])
+
+
+KEYS = _keys()
+"""Every field that an event can have."""

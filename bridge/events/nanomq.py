@@ -389,6 +389,20 @@ def _body(event: Event, payload: Callable[[bytes], Shown]) -> msgspec.Struct:
     return message(event, event.data or _NO_DATA, username, payload(event.payload))
 
 
+def _keys() -> frozenset[str]:
+    """The keys of all events."""
+    return frozenset().union(
+        *[
+            _body(Event(int(kind), 0, "", None, "", ()), lambda payload: ("", True)).__struct_fields__
+            for kind in EventType
+        ]
+    )
+
+
+KEYS = _keys()
+"""Every key that a body can have."""
+
+
 def nanomq_body(
     event: Event, encoding: str = "plain", base62_limit: int = 65536, counts: BodyCounts | None = None
 ) -> bytes:
