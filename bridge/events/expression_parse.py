@@ -258,12 +258,11 @@ def _expected(names: Iterable[str]) -> str:
         said.append("a topic filter in quotes")
     elif allowed == {"IN"}:
         said.append("`in`")
-    if allowed & _OPERATORS and "a value" not in said and "`in`" not in said:
-        kind = "and, or" if "COMPARE" not in allowed else "an operator such as = < =~ in and"
-        said.append("an operator" if len(allowed & _OPERATORS) < 4 else kind)
-        if "LPAR" in allowed and "COMPARE" in allowed:
-            allowed.discard("LPAR")
-        allowed -= {"LSQB", "DOT"} if "COMPARE" in allowed else set()
+    operators = allowed & _OPERATORS
+    if operators and not said:
+        comparing = "an operator such as = < =~ in and" if "COMPARE" in operators else "and, or"
+        said.append(comparing)
+        allowed -= {"LPAR", "LSQB"}  # what follows a name could go on as a call or a path, too
     said += [_SIGNS[name] for name in ("LPAR", "LSQB", "COMMA", "RPAR", "RSQB", "$END") if name in allowed]
     return " or ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else "".join(said)
 
