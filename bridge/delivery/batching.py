@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from hashlib import blake2b
 
 import msgspec
@@ -24,32 +23,18 @@ from bridge.config.settings import BatchPolicy, Endpoint
 from bridge.delivery.backlog import Backlog
 from bridge.delivery.retries import Retries
 from bridge.delivery.rows import GROUP, Row, encode_seqs
-from bridge.events.event import Event, EventType
+from bridge.events.event import Event
 from bridge.journal.codec import event_size
 
 MAX_GROUP_BYTES = 1 << 20
 """Events of a group in bytes: more do not join."""
 
 _json = msgspec.json.Encoder()
-_ACTIONS = {int(kind): kind.action for kind in EventType}
 
 
 class _Item(msgspec.Struct, gc=False):
     id: str
     body: msgspec.Raw
-
-
-class _CloudEvent(msgspec.Struct, gc=False, omit_defaults=True):
-    """The JSON format of CloudEvents 1.0, section 3 of its specification: what is required, and the time."""
-
-    id: str
-    source: str
-    type: str
-    time: str
-    data: msgspec.Raw
-    specversion: str = msgspec.field(default_factory=lambda: "1.0")
-    datacontenttype: str = msgspec.field(default_factory=lambda: "application/json")
-    subject: str = ""
 
 
 def group_number(seqs: tuple[int, ...]) -> int:
@@ -63,26 +48,13 @@ class BodyMaker:
 
     def __init__(self, policy: BatchPolicy, store_id: str) -> None:
         self._prefix = f"msg_{store_id}_"
-        self._source = f"/hookmq/{store_id}"
         self._cloud = policy.format == "cloudevents-batch"
 
     def item(self, seq: int, event: Event, body: bytes) -> bytes:
-        """One element of the array."""
-        name = f"{self._prefix}{seq:016x}"
-        data = msgspec.Raw(body)
-        if not self._cloud:
-            return _json.encode(_Item(name, data))
-        time = datetime.fromtimestamp(event.ts / 1000, UTC).isoformat(timespec="milliseconds")
-        return _json.encode(
-            _CloudEvent(
-                name,
-                self._source,
-                "hookmq." + _ACTIONS[event.type],
-                time.replace("+00:00", "Z"),
-                data,
-                subject=event.topic or event.clientid,
-            )
-        )
+        """One element of the array: under `cloudevents-batch` the body, which is a CloudEvent then."""
+        if self._cloud:
+            return body
+        return _json.encode(_Item(f"{self._prefix}{seq:016x}", msgspec.Raw(body)))
 
 
 def join(items: Sequence[bytes]) -> bytes:
@@ -171,6 +143,10 @@ class Batcher:
         """A group's body, made anew."""
         item, form = self._maker.item, self._format
         return join([item(seq, event, form(seq, event)) for seq, event in zip(row.seqs, events, strict=True)])
+
+    def single(self, seq: int, event: Event) -> bytes:
+        """The body of a group of this one event."""
+        return join([self._maker.item(seq, event, self._format(seq, event))])
 
     # -- forming ---------------------------------------------------------------------------------------
 

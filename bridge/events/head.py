@@ -6,7 +6,8 @@ A value can never change what a head means:
   that it adds no `/`, `?` or `#`. A path segment that would be empty is `undefined`, one that would be a dot
   segment (section 3.3) has its dots encoded twice: `%252E%252E`.
 * In a header `%`, control characters, what is not ASCII, and spaces at a value's ends are percent-encoded.
-* A value has at most MAX_VALUE characters, cut where it is longer.
+* A value has at most MAX_VALUE characters: in a header it is cut there, while a target would be that of
+  another resource, and is refused.
 """
 
 from __future__ import annotations
@@ -87,7 +88,10 @@ def cloudevents_value(text: str) -> str:
 
 
 def compile_target(url: str) -> tuple[Callable[[View], bytes], list[tuple[int, Part]]]:
-    """Makes request targets of views, and the URL's parts. Raises TemplateError."""
+    """Makes request targets of views, and the URL's parts. Raises TemplateError.
+
+    What it makes raises ValueError for an event whose value is too long.
+    """
     url = url.strip()
     parts = split(url)
     check_names(parts)
@@ -146,7 +150,14 @@ def _value(part: Placeholder) -> Callable[[View], str]:
 
     def value(view: View) -> str:
         text = text_of(get(view))
-        return text if _SAFE_IN_TARGET(text) else _encoded(text, "")
+        if _SAFE_IN_TARGET(text):
+            return text
+        made = quote(text, safe="")
+        if len(made) > MAX_VALUE:
+            raise ValueError(
+                f"{part.text} has {len(made)} characters as the URL has them; expected {MAX_VALUE} at most"
+            )
+        return made
 
     return value
 

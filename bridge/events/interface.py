@@ -104,7 +104,8 @@ class Format(NamedTuple):
     `body` makes the body of an event, whose sequence comes first. `fill`, where there is one, gives what of
     the request's head differs from event to event: the request target, and header lines, each with CRLF
     before it: those of the configured headers that have placeholders, and CloudEvents' own. `content_type` is
-    empty where the lines of `fill` have it.
+    empty where the lines of `fill` have it. Both raise ValueError for an event that no request can be made
+    of.
     """
 
     body: Callable[[int, Event], bytes]
