@@ -76,13 +76,37 @@ class _NoIncludes(ConfigFactory):  # type: ignore[misc]
         raise _HiddenInclude
 
 
+_put = ConfigTree._put
+
+
+def _merging(named: frozenset[str | int]) -> Any:
+    """pyhocon's `ConfigTree._put`, but objects that no substitution names merge in place.
+
+    Its root copies an object for each further part of it (`webhooks.a { … }`, `webhooks.b { … }`) and keeps
+    every copy, for `a = ${a} …`, which makes a thousand webhooks cost a minute.
+    """
+
+    def put(tree: Any, key_path: list[str], value: Any, append: bool = False) -> None:
+        if len(key_path) == 1 and tree.root and key_path[0] not in named:
+            existing = dict.get(tree, key_path[0])
+            if isinstance(existing, ConfigTree) and isinstance(value, ConfigTree):
+                ConfigTree.merge_configs(existing, value)
+                return
+        _put(tree, key_path, value, append)
+
+    return put
+
+
 @contextlib.contextmanager
-def _own_ways() -> Iterator[None]:
+def _own_ways(named: frozenset[str | int] | None) -> Iterator[None]:
     """pyhocon as this file needs it, whatever else is installed.
 
     All includes are in the text already: it opens nothing itself. With dateutil in the environment it would
-    make `10s` a relativedelta and know months and years, which settings do not have.
+    make `10s` a relativedelta and know months and years, which settings do not have. `named` are the first
+    parts of the keys that substitutions name; None: all keys may be.
     """
+    if named is not None:
+        ConfigTree._put = _merging(named)
     impl, units = period_parser.period_impl, dict(period_parser.period_type_map)
     config_parser.ConfigFactory = _NoIncludes
     period_parser.period_impl = timedelta
@@ -91,6 +115,7 @@ def _own_ways() -> Iterator[None]:
     try:
         yield
     finally:
+        ConfigTree._put = _put
         config_parser.ConfigFactory = ConfigFactory
         period_parser.period_impl = impl
         period_parser.period_type_map.update(units)
@@ -219,8 +244,9 @@ def _parse(
                 return False, None
             return True, f"{_UNRESOLVED}{name}\x00"
 
+    named = None if "+=" in whole else frozenset(variable[0] for _, variable, _ in walk.substitutions)
     try:
-        with _own_ways():
+        with _own_ways(named):
             return Parser.parse(whole, None, resolve=True)
     except ParseBaseException as e:
         place, text = _syntax(whole, e.lineno, e.column, walk, assembly)
