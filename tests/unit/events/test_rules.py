@@ -1,0 +1,96 @@
+"""Who wants what: rules, details and conditions in one table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bridge.events import expression_fields
+from bridge.events.event import Event, EventType
+from bridge.events.expression import compile_condition
+from bridge.events.rules import CACHE_TOPICS, CACHED_TOPIC, Rules
+
+PUBLISH = EventType.MESSAGE_PUBLISH
+SUBSCRIBED = EventType.SESSION_SUBSCRIBED
+CONNECTED = EventType.CLIENT_CONNECTED
+
+
+def event(targets: tuple[int, ...], payload: bytes = b"{}", topic: str = "t") -> Event:
+    return Event(int(PUBLISH), 0, "c", None, "", targets, topic, payload, 1)
+
+
+def test_targets_are_ascending_and_each_once() -> None:
+    rules = Rules([(3, PUBLISH, "a/#"), (1, PUBLISH, "+/b"), (3, PUBLISH, "a/b"), (2, PUBLISH, None)])
+    assert rules.targets(PUBLISH, "a/b") == (1, 2, 3)
+    assert rules.targets(PUBLISH, "a/c") == (2, 3)
+    assert rules.targets(PUBLISH, "x") == (2,)
+    assert rules.targets(PUBLISH, "$SYS/x") == ()
+    assert rules.targets(EventType.MESSAGE_ACKED, "a/b") == ()
+
+
+def test_no_topic_means_every_subscription_and_every_lifecycle_event() -> None:
+    rules = Rules([(1, SUBSCRIBED, None), (2, SUBSCRIBED, "a"), (4, CONNECTED, None), (3, CONNECTED, "a")])
+    assert rules.targets(SUBSCRIBED, "$own/x") == (1,)
+    assert rules.targets(SUBSCRIBED, "a") == (1, 2)
+    assert rules.lanes(CONNECTED) == (3, 4)
+    assert rules.wants(CONNECTED)
+    assert not rules.wants(PUBLISH)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    rules = Rules([(1, PUBLISH, "a/+")])
+    cache = rules.cache(PUBLISH)
+    for number in range(CACHE_TOPICS + 1):
+        rules.targets(PUBLISH, f"a/{number}")
+        assert len(cache) <= CACHE_TOPICS
+    assert cache == {f"a/{CACHE_TOPICS}": (1,)}
+    assert rules.targets(PUBLISH, "a/" + "x" * CACHED_TOPIC) == (1,)
+    assert len(cache) == 1
+
+
+def test_details_are_asked_for_by_type() -> None:
+    rules = Rules([(1, PUBLISH, None), (2, CONNECTED, None), (1, SUBSCRIBED, "a")], detailed={1})
+    assert [rules.detailed(kind) for kind in (PUBLISH, SUBSCRIBED, CONNECTED)] == [True, True, False]
+    assert not Rules([(1, PUBLISH, None)]).detailed(PUBLISH)
+
+
+def test_conditions_decide_for_their_own_lane() -> None:
+    rules = Rules(
+        [(lane, PUBLISH, None) for lane in range(1, 5)],
+        conditions={
+            1: compile_condition("payload.temp > 80"),
+            2: compile_condition("payload.temp < 80"),
+            4: compile_condition("topic =~ 'a/#'"),
+        },
+    )
+    assert rules.passing(event((1, 2, 3, 4), b'{"temp": 81}')) == (1, 3)
+    assert rules.passing(event((1, 2, 4), b'{"temp": 79}', "a/b")) == (2, 4)
+    assert rules.passing(event((1, 2, 4))) == ()
+    assert rules.passing(event((3,))) == (3,)
+    assert rules.passing(event(())) == ()
+
+
+def test_an_event_without_conditions_costs_no_tuple() -> None:
+    targets = (1, 3)
+    assert Rules([(1, PUBLISH, None)]).passing(event(targets)) is targets
+    assert Rules([(1, PUBLISH, None)], conditions={2: lambda event: False}).passing(event(targets)) is targets
+
+
+def test_all_conditions_share_one_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def parse(payload: bytes) -> Any:
+        asked.append(payload)
+        return {"n": 7}
+
+    monkeypatch.setattr(expression_fields, "parse", parse)
+    lanes = range(1, 101)
+    rules = Rules(
+        [(lane, PUBLISH, None) for lane in lanes],
+        conditions={lane: compile_condition(f"payload.n = {lane}") for lane in lanes},
+    )
+    large = event(tuple(lanes), b" " * 100_000)
+    assert rules.passing(large) == (7,)
+    assert len(asked) == 1
+    assert expression_fields._memo.payload is None  # a large payload is not kept until the next event
