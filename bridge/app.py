@@ -88,9 +88,10 @@ class App:
         self.lanes: list[Lane] = []
         self.network = Network(self.loop, settings.egress)
         self.waiting: dict[int, int] = {}  # by lane: events from before the start
+        node = settings.node.shown
         for endpoint in endpoints:
             state = self.store.lane(endpoint.name)
-            lane = Lane(endpoint, state, self.journal, self.loop, network=self.network)
+            lane = Lane(endpoint, state, self.journal, self.loop, network=self.network, node=node)
             self.lanes.append(lane)
             # Before anything is sent, or added by `restore`.
             self.waiting[lane.id] = lane.backlog_events + len(state.holes) + state.retries

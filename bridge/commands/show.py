@@ -10,6 +10,8 @@ from bridge.commands.output import Column, block, print_json, print_table, progr
 from bridge.commands.times import clock, clock_ms, size, span, took
 from bridge.terminal import escape
 
+_COUNTERS = ("matched", "delivered", "failed", "retried", "dead", "queued", "in_flight")
+
 
 def status(store: Path, *, json: bool) -> None:
     """What the process does. Raises Failed."""
@@ -36,31 +38,35 @@ def status(store: Path, *, json: bool) -> None:
             [
                 Column("endpoint"),
                 Column("state"),
-                Column("waiting", right=True),
+                Column("queued", right=True),
                 Column("size", right=True),
                 Column("oldest", right=True),
                 Column("in flight", right=True),
                 Column("retrying", right=True),
                 Column("dead", right=True),
+                Column("matched", right=True),
                 Column("delivered", right=True),
                 Column("/s", right=True),
                 Column("failed", right=True),
                 Column("/s", right=True),
+                Column("retried", right=True),
             ],
             [
                 (
                     e["name"],
                     e["state"],
-                    f"{e['backlog_events']:,}",
+                    f"{e['queued']:,}",
                     size(e["backlog_bytes"]),
                     "" if e["oldest_ms"] is None else span(e["oldest_ms"] / 1000),
-                    e["in_flight"],
+                    f"{e['in_flight']:,}",
                     f"{e['retrying']:,}",
                     f"{e['dead']:,}",
+                    f"{e['matched']:,}",
                     f"{e['delivered']:,}",
                     f"{e['delivered_per_s']:,.1f}",
                     f"{e['failed']:,}",
                     f"{e['failed_per_s']:,.1f}",
+                    f"{e['retried']:,}",
                 )
                 for e in found["endpoints"]
             ],
@@ -72,7 +78,7 @@ def status(store: Path, *, json: bool) -> None:
                     "while they are still tried (retry.schedule = mes)"
                 )
             if e["reason"]:
-                print(f"  {escape(e['name'])} is off: {escape(e['reason'])} (hookmq enable)")
+                print(f"  {_why(e)}")
     for parked in found["not_served"]:
         if parked["backlog_events"] or parked["retrying"] or parked["dead"]:
             print(
@@ -91,7 +97,9 @@ def endpoints(store: Path, *, json: bool) -> None:
         (
             e["name"],
             e["state"],
+            f"{e['method']} {e['format']}" if "method" in e else "",
             e.get("url", ""),
+            *(f"{e['counters'][name]:,}" if "counters" in e else "" for name in _COUNTERS),
             ", ".join(
                 rule["event"] + (f" ({rule['topic']})" if rule["topic"] is not None else "")
                 for rule in e.get("events", ())
@@ -99,7 +107,27 @@ def endpoints(store: Path, *, json: bool) -> None:
         )
         for e in found
     ]
-    print_table([Column("endpoint"), Column("state"), Column("url"), Column("events", cut=True)], rows)
+    print_table(
+        [
+            *(Column("endpoint"), Column("state"), Column("sends"), Column("url")),
+            *(Column(name.replace("_", " "), right=True) for name in _COUNTERS),
+            Column("events", cut=True),
+        ],
+        rows,
+    )
+    for e in found:
+        if e.get("reason"):
+            print(f"  {_why(e)}")
+        if e.get("note"):
+            print(f"  {escape(e['name'])}: {escape(e['note'])}")
+
+
+def _why(endpoint: dict[str, Any]) -> str:
+    """Why an endpoint is sent nothing."""
+    name, reason = escape(endpoint["name"]), escape(endpoint["reason"])
+    if endpoint["state"] == "asking":
+        return f"{name} has not allowed events (abuse_protection), they wait: {reason}"
+    return f"{name} is off: {reason} (hookmq enable)"
 
 
 def log(store: Path, *, json: bool, full: bool, **args: Any) -> None:

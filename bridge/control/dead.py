@@ -88,7 +88,7 @@ def show(store: Store, lanes: Iterable[Lane | Parked], seq: int) -> dict[str, An
         shown = _row(store, lane, found, event)
         if event is not None:
             shown |= _event(event)
-            if isinstance(lane, Lane):
+            if isinstance(lane, Lane) and lane.target.has_body:
                 body = lane.format.body(seq, event)
                 shown["body"] = body[:MAX_SHOWN].decode("utf-8", "replace")
         return shown

@@ -32,6 +32,8 @@ from bridge.mqtt.topics import matches, valid_topic_filter
 
 Lines = AsyncGenerator[dict[str, Any], None]
 DAY_MS = 86_400_000
+ASKED = "abuse_protection"
+"""In place of an event's name: the endpoint was asked whether it wants events."""
 
 
 class Plant(Protocol):
@@ -162,16 +164,13 @@ class Service:
             "name": lane.name,
             "url": lane.target.label,
             "state": lane.state,
-            "reason": lane.health.off,
+            "reason": lane.reason,
             "backlog_events": lane.backlog_events,
             "backlog_bytes": lane.backlog_bytes,
             "oldest_ms": None if oldest is None else max(int(self._clock() * 1000) - oldest, 0),
-            "in_flight": lane.in_flight,
             "retrying": lane.retrying,
             "shown_failed": lane.shown_failed,
-            "dead": lane.dead,
-            "delivered": lane.delivered,
-            "failed": lane.failed,
+            **_counters(lane),
             "expired": lane.expired,
             "delivered_per_s": round(delivered_s, 2),
             "failed_per_s": round(failed_s, 2),
@@ -186,7 +185,11 @@ class Service:
                 {
                     "name": lane.name,
                     "url": lane.target.label,
+                    "note": endpoint.note,
                     "state": lane.state,
+                    "reason": lane.reason,
+                    "method": endpoint.method,
+                    "format": endpoint.format,
                     "events": [
                         {"event": "on_" + rule.event.action, "topic": rule.topic} for rule in endpoint.events
                     ],
@@ -194,6 +197,7 @@ class Service:
                     "timeout_ms": endpoint.cancel_timeout,
                     "ordering": endpoint.ordering,
                     "signature": [signature.scheme for signature in endpoint.signature],
+                    "counters": _counters(lane),
                 }
             )
         found += [{"name": parked.name, "state": "not served"} for parked in self._plant.parked]
@@ -346,13 +350,28 @@ class Service:
         yield {"result": {"endpoint": lane.name, **shown, "id": f"msg_{store_id}_{found.id}"}}
 
 
+def _counters(lane: Lane) -> dict[str, int]:
+    """Events, and of `failed` and `retried` attempts, since the start; dead letters since ever; and what is
+    queued and in flight now."""
+    return {
+        "matched": lane.matched,
+        "delivered": lane.delivered,
+        "failed": lane.failed,
+        "retried": lane.retried,
+        "dead": lane.dead,
+        "queued": lane.queued,
+        "in_flight": lane.in_flight,
+    }
+
+
 def attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:
     """A row of the attempt log for people and scripts."""
     shown = dict(row)
     del shown["id"], shown["seq"]
     shown["ok"] = bool(row["ok"])
-    shown["id"] = f"msg_{store_id}_{row['seq']:016x}"
-    shown["event"] = event_name(row["event"])
+    asked = row["event"] == 0  # for permission: no event is concerned
+    shown["id"] = "" if asked else f"msg_{store_id}_{row['seq']:016x}"
+    shown["event"] = ASKED if asked else event_name(row["event"])
     shown["took_ms"] = shown.pop("took") / 1000
     return shown
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.config.settings import AttemptLog
 from bridge.delivery.attempt_text import BODY_BYTES, HEAD_BYTES, printable, request_head, response_parts
+from bridge.delivery.permission import Asked
 from bridge.delivery.retry import Outcome
 from bridge.events.event import Event
 from bridge.journal.attempt_store import AttemptStore, Filter, Keep, Row
@@ -54,6 +55,9 @@ class AttemptSink(Protocol):
 
     def unsent(self, seq: int, attempt: int, event: Event, outcome: Outcome) -> None:
         """No request could be made of an event."""
+
+    def asked(self, asked: Asked) -> None:
+        """The endpoint was asked whether it wants events; no event is concerned."""
 
 
 # seq, attempt, deadline and end (loop time), address, request, response, event's type, number of events,
@@ -139,6 +143,18 @@ class Attempts:
         topic, clientid = event.topic[:TEXT_CHARACTERS], event.clientid[:TEXT_CHARACTERS]
         deadline = now + self._timeout
         self._fail((seq, attempt, deadline, now, "", b"", b"", event.type, 1, topic, clientid, outcome))
+
+    def asked(self, asked: Asked) -> None:
+        """See `AttemptSink`. The row has no event: its type and sequence are 0."""
+        entry: Entry = (
+            *(0, asked.number, asked.began + self._timeout, asked.ended, asked.address),
+            *(asked.request[:HEAD_BYTES], asked.response[: HEAD_BYTES + BODY_BYTES]),
+            *(0, 1, "", "", asked.outcome),
+        )
+        if asked.outcome is None:
+            self._successes.append(entry)
+        else:
+            self._fail(entry)
 
     def _cut(self, connection: Connection, raw: bytes, outcome: Outcome | None) -> Entry:
         """An entry that holds no more of a long request, or of a long topic, than is kept."""

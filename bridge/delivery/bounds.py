@@ -55,6 +55,11 @@ class Bounds:
         self._unlogged = Amount(0, 0)
         self._next_log = 0.0
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something to check or to tell again, though nothing may wait."""
+        return self.full or self.overfull or self._unlogged.events > 0
+
     def refusing(self, *, on: bool) -> None:
         """Whether publishes may be refused: an endpoint that is switched off expires its events instead."""
         self._refuse = self._refuses and on

@@ -1,4 +1,5 @@
-"""Whether an endpoint may be sent a request now: switched off, breaker, pace and rate limit in one place.
+"""Whether an endpoint may be sent a request now: switched off, not yet allowed, breaker, pace and rate limit
+in one place.
 
 While nothing holds back, `strict` is False and the lane asks nothing here.
 """
@@ -14,18 +15,38 @@ from bridge.delivery.retry import Bearing
 class Gate:
     """The state of one endpoint. `now` is loop time in seconds, `size` the requests that may be in flight."""
 
-    __slots__ = ("breaker", "bucket", "off", "pace", "strict")
+    __slots__ = ("_rate_limit", "asking", "breaker", "bucket", "off", "pace", "strict")
 
     def __init__(self, endpoint: Endpoint, size: int, now: float) -> None:
         self.breaker = Breaker(endpoint.breaker)
         self.pace = Pace(size)
-        limit = endpoint.rate_limit
+        limit = self._rate_limit = endpoint.rate_limit
         self.bucket = Bucket(limit.per_second, limit.burst, now) if limit is not None else None
         self.off = False
-        self.strict = self.bucket is not None
+        self.asking = endpoint.abuse_protection  # until `allow`
+        self.strict = self.asking or self.bucket is not None
 
     def _refresh(self) -> None:
-        self.strict = self.off or self.bucket is not None or self.breaker.failures > 0 or not self.pace.free
+        self.strict = (
+            self.off
+            or self.asking
+            or self.bucket is not None
+            or self.breaker.failures > 0
+            or not self.pace.free
+        )
+
+    def allow(self, per_minute: int | None, now: float) -> None:
+        """The endpoint has agreed to requests, to so many a minute if it is not None."""
+        self.asking = False
+        if per_minute is not None:
+            own = self._rate_limit
+            per_second, burst = (own.per_second, own.burst) if own is not None else (per_minute / 60, 1)
+            per_second = min(per_second, per_minute / 60)
+            burst = max(
+                min(burst, int(per_minute - per_second * 60)), 1
+            )  # no minute has more than was allowed
+            self.bucket = Bucket(per_second, burst, now)
+        self._refresh()
 
     def switch(self, *, off: bool) -> None:
         """Send nothing, or begin again with a ramp."""
@@ -48,7 +69,7 @@ class Gate:
 
     def wait(self, now: float, in_flight: int) -> float | None:
         """Seconds until a request may go out, 0 if it may now; None: something has to happen before."""
-        if self.off:
+        if self.off or self.asking:
             return None
         breaker = self.breaker
         until = self.pace.until

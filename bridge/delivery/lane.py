@@ -24,6 +24,7 @@ from bridge.delivery.egress import Trust
 from bridge.delivery.health import Health, OnChange
 from bridge.delivery.http import Connection
 from bridge.delivery.ordering import MESSAGES
+from bridge.delivery.permission import Asked
 from bridge.delivery.restoring import restore
 from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide
 from bridge.delivery.rows import Outbox, Row
@@ -51,7 +52,7 @@ class Lane(Sender):
     `on_dirty` is called when the cursor has something new to commit; the journal then asks `cursor()` at its
     next commit. `on_full(full)` is called when an endpoint with `on_full = refuse` passes its bound, and
     again when there is room; `on_health` is an `OnChange`. `network` is what all endpoints share: egress
-    guard and resolver; `trust` says whose endpoint it is.
+    guard and resolver; `trust` says whose endpoint it is; `node` is this HookMQ's name in bodies.
     """
 
     def __init__(
@@ -65,13 +66,16 @@ class Lane(Sender):
         random: Callable[[], float] = _random.random,
         network: Network | None = None,
         trust: Trust = "operator",
+        node: str | None = None,
     ) -> None:
         self.id = state.id
         self.endpoint = endpoint
         self.dirty = False
         self.on_dirty: Callable[[], None] | None = None
-        self.delivered = 0
+        self.matched = 0  # events that its rules and its condition wanted
+        self.delivered = 0  # events
         self.failed = 0  # attempts
+        self.retried = 0  # attempts that were not an event's first
         self.dead = state.dead  # dead letters
         self.attempts: AttemptSink | None = None  # told of every attempt
         super().__init__(
@@ -79,7 +83,10 @@ class Lane(Sender):
             network=network,
             trust=trust,
             max_retrying=MAX_RETRYING,
+            node=node,
         )
+        if self._permission is not None:
+            self._permission.on_asked = self._asked
         # An age is told by the lesser of two clocks: one that leaps forward makes nothing old at once.
         self._run_ms = int((clock() - loop.time()) * 1000)
         self._retries.held.update(state.holes)  # until `start` takes them up
@@ -95,9 +102,18 @@ class Lane(Sender):
 
     @property
     def state(self) -> str:
-        """In one word what is to be known of it first: off, failing, full, slow or on."""
+        """In one word what is to be known of it first: off, asking, failing, full, slow or on."""
         state = self._health.state
+        if state != "off" and self._gate.asking:
+            return "asking"
         return "full" if self.full and state in ("on", "slow") else state
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is sent: it is switched off, or has not agreed; else empty."""
+        if self._health.off or self._permission is None:
+            return self._health.off
+        return self._permission.reason
 
     @property
     def health(self) -> Health:
@@ -123,7 +139,14 @@ class Lane(Sender):
 
     @property
     def in_flight(self) -> int:
-        return self.pool.in_flight
+        """Events in the requests that wait for an answer."""
+        return sum(1 if c.row is None else len(c.row.seqs) for c in self.pool.connections if c.busy)
+
+    @property
+    def queued(self) -> int:
+        """Events that wait: for their first attempt, for a retry, or parked behind another one."""
+        unsettled = self._backlog.events + self._retries.count + len(set(self._unsettled()))
+        return max(unsettled - self.in_flight, 0)
 
     @property
     def retrying(self) -> int:
@@ -206,7 +229,10 @@ class Lane(Sender):
 
     def take(self, items: Sequence[tuple[int, Event]], end: int) -> None:
         """Take this lane's just committed events; every event below the sequence `end` was offered."""
+        self.matched += len(items)
         self._backlog.push(items, end)
+        if self._tick_timer is None:
+            self._keep_time()
         try:
             if self.bounds.check_bytes():
                 self._touch()
@@ -227,9 +253,11 @@ class Lane(Sender):
         if health.off:
             log.warning("webhook %s: switched off, nothing is sent: %s", self.name, health.off)
         self._stopping = False
-        self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+        self._keep_time()
         if self._tokens is not None:
             self._tokens.start()
+        if self._permission is not None and not health.off:
+            self._permission.start()
         self.pump()
 
     async def stop(self, deadline: float) -> None:
@@ -240,6 +268,8 @@ class Lane(Sender):
         self._stopping = True
         if self._tokens is not None:
             self._tokens.close()
+        if self._permission is not None:
+            self._permission.close()
         self._retries.stop()
         if self._batcher is not None:
             self._batcher.stop()
@@ -273,6 +303,11 @@ class Lane(Sender):
         if self.attempts is not None:
             self.attempts.unsent(seq, 1 if row is None else row.attempt + 1, event, outcome)
         self._settle_failure(seq, event, row, outcome)
+
+    def _asked(self, asked: Asked) -> None:
+        """The endpoint was asked whether it wants events."""
+        if self.attempts is not None:
+            self.attempts.asked(asked)
 
     def _go_on(self, connection: Connection) -> None:
         """After an outcome: the next request on this connection, or on those that are free."""
@@ -333,6 +368,8 @@ class Lane(Sender):
                     self._retries.release(key)
             return
         self.delivered += len(row.seqs)
+        if row.attempt:
+            self.retried += 1
         self._retries.settle(row)
         for key in row.blocked():
             self._retries.release(key)
@@ -341,7 +378,7 @@ class Lane(Sender):
 
     def _failed(self, connection: Connection, outcome: Outcome) -> None:
         if outcome.status == 401 and self._tokens is not None:
-            latest = connection.request.startswith(self.pool.head)
+            latest = self.pool.latest(connection.request)
             if self._tokens.refused(latest=latest):  # the same attempt, with the next token
                 self._send_again(connection)
                 self._go_on(connection)
@@ -353,9 +390,12 @@ class Lane(Sender):
         early = self._health.failed(connection.seq, outcome, connection.began)
         if self._batcher is not None:
             self._batcher.out.pop(connection.seq, None)
+        if row is not None and row.attempt:
+            self.retried += 1
         if early and row is not None:
             self.failed += 1
             self._failures.note(outcome)
+            self._keep_time()
             self._retries.wait(row, self._early_due)
         else:
             self._settle_failure(connection.seq, connection.event, row, outcome)
@@ -375,6 +415,7 @@ class Lane(Sender):
 
     def _settle_failure(self, seq: int, event: Event, row: Row | None, outcome: Outcome) -> None:
         self.failed += 1
+        self._keep_time()
         now = int(self._clock() * 1000)
         if row is None:
             key = self._key_of(event) if self._keyed or event.type not in MESSAGES else ""
@@ -408,6 +449,8 @@ class Lane(Sender):
             return False
         self._health.switch_off(reason)
         self.bounds.refusing(on=False)
+        if self._permission is not None:
+            self._permission.pause()
         return True
 
     def switch_on(self) -> bool:
@@ -415,6 +458,8 @@ class Lane(Sender):
         if not self._health.switch_on():
             return False
         self.bounds.refusing(on=True)
+        if self._permission is not None:
+            self._permission.start()
         self._retries.all_due()
         self.pump()
         return True
@@ -444,10 +489,16 @@ class Lane(Sender):
             self._retries.again(seq, event)
         return [seq for seq, _ in taken]
 
-    # -- once a second ---------------------------------------------------------------------------------
+    # -- once a second, while there is something to watch ------------------------------------------------
+
+    def _keep_time(self) -> None:
+        if self._tick_timer is None and not self._stopping:
+            self._tick_timer = self._loop.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
-        self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+            self._tick_timer = None
         self._failures.flush()
         try:
             if self.bounds.check_age() | self.bounds.check_bytes():
@@ -455,3 +506,6 @@ class Lane(Sender):
         except StoreError as error:
             self._failures.store(error)
         self.pump()
+        waiting = self._backlog.waiting or self._ready or self._due
+        if waiting or self._failures.gathered or self.bounds.unfinished:
+            self._keep_time()

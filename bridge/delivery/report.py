@@ -27,6 +27,11 @@ class FailureLog:
         self._next_dead = 0.0
         self._next_store = 0.0
 
+    @property
+    def gathered(self) -> bool:
+        """Whether there is something that `flush` would write."""
+        return bool(self._failed or self._dead)
+
     def note(self, outcome: Outcome) -> None:
         """An attempt failed and will be repeated."""
         self._failed += 1

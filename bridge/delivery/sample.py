@@ -20,11 +20,15 @@ from bridge.delivery.signing import SigningError
 from bridge.events.event import MESSAGE_EVENTS, TOPIC_EVENTS, Event, EventType
 
 CLIENT = "hookmq-test"
+RECEIVER = "hookmq-test-receiver"
+USER = "hookmq"
 TOPIC = "hookmq/test"
+PAYLOAD = b'{"message":"This is a test of HookMQ.","temp":21.5}'
 BODY_CHARACTERS = 16384
 """Characters of the request's body that are shown."""
 _OWN_IDS = 1 << 63
 """No event has such a sequence, so that a receiver takes no event for this one."""
+_WITH_QOS = frozenset({EventType.CLIENT_SUBSCRIBE, EventType.SESSION_SUBSCRIBED})
 
 
 class Trial(msgspec.Struct):
@@ -43,31 +47,72 @@ class Trial(msgspec.Struct):
 
 
 def sample_event(kind: EventType, lane: int, now_ms: int) -> Event:
-    """A plausible event of a type."""
-    examples: dict[EventType, dict[str, Any]] = {
-        EventType.CLIENT_CONNECT: {"keepalive": 60, "proto_ver": 4, "ipaddress": "127.0.0.1"},
-        EventType.CLIENT_CONNACK: {"keepalive": 60, "proto_ver": 4, "conn_ack": "success"},
-        EventType.CLIENT_CONNECTED: {
-            "keepalive": 60,
-            "proto_ver": 4,
-            "ipaddress": "127.0.0.1",
-            "connected_at": now_ms,
-        },
-        EventType.CLIENT_DISCONNECTED: {"reason": "normal"},
-        EventType.SESSION_TERMINATED: {"reason": "normal"},
-        EventType.MESSAGE_DELIVERED: {"to_clientid": CLIENT, "to_username": None},
-        EventType.MESSAGE_ACKED: {"to_clientid": CLIENT, "to_username": None},
+    """A plausible event of a type: that of an MQTT 5 client, with all details that any format shows."""
+    began = now_ms - 60_000  # when the client connected
+    client: dict[str, Any] = {"sockname": "127.0.0.1:1883", "proto_ver": 5, "connected_at": began}
+    connect = client | {
+        "keepalive": 60,
+        "clean_start": False,
+        "expiry_interval": 3600,
+        "is_bridge": False,
+        "receive_maximum": 100,
+        "props": {"Session-Expiry-Interval": 3600, "Receive-Maximum": 100, "User-Property": {}},
     }
+    pairs = [{"key": "from", "value": "hookmq send-test"}]
+    message = {
+        "id": secrets.token_hex(16).upper(),
+        "dup": False,
+        "props": {
+            "Content-Type": "application/json",
+            "User-Property": {"from": "hookmq send-test"},
+            "User-Property-Pairs": pairs,
+        },
+    }
+    receiver = message | {
+        "to_clientid": RECEIVER,
+        "to_username": USER,
+        "to_peername": "127.0.0.1:50001",
+        "at": now_ms,
+    }
+    no_props: dict[str, Any] = {"props": {"User-Property": {}}}
+    examples: dict[EventType, dict[str, Any]] = {
+        EventType.CLIENT_CONNECT: connect | {"ipaddress": "127.0.0.1", "connected_at": now_ms},
+        EventType.CLIENT_CONNACK: connect | {"conn_ack": "success", "connected_at": now_ms},
+        EventType.CLIENT_CONNECTED: connect | {"ipaddress": "127.0.0.1", "connected_at": now_ms},
+        EventType.CLIENT_DISCONNECTED: client | no_props | {"reason": "normal"},
+        EventType.CLIENT_SUBSCRIBE: no_props,
+        EventType.CLIENT_UNSUBSCRIBE: no_props,
+        EventType.CLIENT_CHECK_AUTHN_COMPLETE: {
+            "conn_ack": "success",
+            "is_anonymous": False,
+            "is_superuser": False,
+        },
+        EventType.CLIENT_CHECK_AUTHZ_COMPLETE: {
+            "action": "publish",
+            "result": "allow",
+            "authz_source": "default",
+        },
+        EventType.CLIENT_PING: connect,
+        EventType.SESSION_SUBSCRIBED: no_props,
+        EventType.SESSION_UNSUBSCRIBED: no_props,
+        EventType.SESSION_TERMINATED: {"reason": "normal"},
+        EventType.MESSAGE_PUBLISH: message,
+        EventType.MESSAGE_DELIVERED: receiver,
+        EventType.MESSAGE_ACKED: receiver | {"ack_props": {"User-Property": {}}},
+        EventType.MESSAGE_DROPPED: message | {"reason": "no_subscribers", "at": now_ms},
+        EventType.MESSAGE_DELIVERY_DROPPED: receiver | {"reason": "queue_full"},
+    }
+    is_message = kind in MESSAGE_EVENTS
     return Event(
         int(kind),
         now_ms,
         CLIENT,
-        None,
+        USER,
         "127.0.0.1:50000",
         (lane,),
         topic=TOPIC if kind in TOPIC_EVENTS else "",
-        payload=b"This is a test of HookMQ." if kind in MESSAGE_EVENTS else b"",
-        qos=1 if kind in MESSAGE_EVENTS else 0,
+        payload=PAYLOAD if is_message else b"",
+        qos=1 if is_message or kind in _WITH_QOS else 0,
         data=examples.get(kind),
     )
 
@@ -75,16 +120,17 @@ def sample_event(kind: EventType, lane: int, now_ms: int) -> Event:
 async def send_test(lane: Lane, kind: EventType) -> Trial:
     """Send one test request on a connection of its own; it ends within the endpoint's time limit.
 
-    An endpoint with OAuth2 is first waited for until its token server has answered.
+    An endpoint with OAuth2 is first waited for until its token server has answered; one with
+    `abuse_protection` gets no request before it has agreed.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Outcome | None] = loop.create_future()
     event = sample_event(kind, lane.id, int(time.time() * 1000))
     seq = _OWN_IDS | secrets.randbits(62)
-    body = lane.format.body(seq, event)
+    body = lane.body(seq, event)
     missing = await lane.authorized()
     if missing:
-        return _unsent(seq, body, f"no token from {missing}")
+        return _unsent(seq, body, missing)
     pool = lane.pool.twin()
 
     def finish(connection: Connection, outcome: Outcome | None = None) -> None:

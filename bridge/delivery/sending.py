@@ -16,21 +16,24 @@ from bridge.config.settings import Endpoint
 from bridge.delivery.backlog import Backlog
 from bridge.delivery.batching import Batcher
 from bridge.delivery.bounds import Bounds
+from bridge.delivery.compose import FillError
 from bridge.delivery.connect import Network
 from bridge.delivery.egress import Trust
+from bridge.delivery.errors import EndpointError
 from bridge.delivery.health import Health
 from bridge.delivery.http import Connection
 from bridge.delivery.oauth2 import make_token_source
 from bridge.delivery.ordering import MESSAGES
+from bridge.delivery.permission import Permission, sender_name
 from bridge.delivery.pool import Pool
 from bridge.delivery.report import FailureLog
 from bridge.delivery.retries import Retries
 from bridge.delivery.retry import Outcome, make_policy
 from bridge.delivery.rows import Outbox, Row
 from bridge.delivery.signing import SigningError
-from bridge.delivery.target import Target
+from bridge.delivery.target import BODILESS, Target
 from bridge.events.event import Event
-from bridge.events.formats import BodyCounts, Origin, make_format
+from bridge.events.formats import BodyCounts, Format, Origin, make_format
 from bridge.journal.codec import event_size
 from bridge.journal.store import LaneState, StoreError
 
@@ -55,10 +58,16 @@ class Sender:
         network: Network | None,
         trust: Trust,
         max_retrying: int,
+        node: str | None,
     ) -> None:
         self.policy = make_policy(endpoint)
         self.body_counts = BodyCounts()
-        self.target = Target(endpoint, outbox.store.id)
+        origin = Origin(store_id=outbox.store.id)
+        if node is not None:
+            origin = origin._replace(node=node)
+        self.format = _format(endpoint, origin, self.body_counts)
+        name = sender_name(endpoint, origin.node)
+        self.target = Target(endpoint, outbox.store.id, self.format, origin=name)
         for warning in self.target.warnings:
             log.warning("%s", warning)
         network = network if network is not None else Network(loop)
@@ -82,8 +91,13 @@ class Sender:
         self._loop = loop
         self._clock = clock
         self._random = random
-        self.format = make_format(endpoint, Origin(store_id=outbox.store.id), self.body_counts)
-        self._format = self.format.body
+        self._permission: Permission | None = None
+        if name:
+            self._permission = Permission(
+                *(endpoint, name, self.target, connector, self._tokens, loop), random=random
+            )
+            self._permission.on_granted = self._permitted
+        self._format = self.format.body if self.target.has_body else _no_body
         self._backlog = Backlog(state.id, outbox.store, state.position)
         self.bounds = Bounds(endpoint, self._backlog, loop, clock)
         self._failures = FailureLog(self.target.label, loop)
@@ -229,6 +243,9 @@ class Sender:
             except SigningError as error:
                 self._unsigned(seq, event, row, error)
                 return False
+            except FillError as error:
+                self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
+                continue
             return True
 
     def _feed_group(self, connection: Connection, batcher: Batcher) -> bool:
@@ -266,6 +283,9 @@ class Sender:
         except SigningError as error:
             self._unsigned(row.seq, events[0], row, error)
             return False
+        except FillError as error:
+            self._unsendable(row.seq, events[0], row, Outcome(error="body", text=str(error)))
+            return False
         if batcher is not None:
             batcher.out[row.seq] = events
         return True
@@ -298,6 +318,12 @@ class Sender:
             self.pool.authorize(self._tokens.value)
             self.pump()
 
+    def _permitted(self) -> None:
+        """The endpoint has agreed to be sent events."""
+        if self._permission is not None:
+            self._gate.allow(self._permission.per_minute, self._loop.time())
+            self.pump()
+
     def _refill(self) -> bool:
         try:
             found = self._backlog.refill()
@@ -325,9 +351,26 @@ class Sender:
         row.keys = (key,)
         self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
 
+    def body(self, seq: int, event: Event) -> bytes:
+        """The body of a request that carries this one event."""
+        if self._batcher is not None:
+            return self._batcher.single(seq, event)
+        return self._format(seq, event)
+
     async def authorized(self) -> str:
-        """Wait until requests can be sent with a token, where they need one; why they cannot, or empty."""
-        return "" if self._tokens is None else await self._tokens.wait()
+        """Wait until a request may go: with a token, and with permission, where it needs one.
+
+        Returns why it may not, or an empty text.
+        """
+        if self._tokens is not None:
+            missing = await self._tokens.wait()
+            if missing:
+                return f"no token from {missing}"
+        if self._permission is not None:
+            missing = await self._permission.wait()
+            if missing:
+                return f"the endpoint does not allow events (abuse_protection): {missing}"
+        return ""
 
     # -- what the subclass makes of it -----------------------------------------------------------------
 
@@ -346,3 +389,18 @@ class Sender:
     def _touch(self) -> None:
         """The cursor has something new to commit."""
         raise NotImplementedError
+
+
+def _format(endpoint: Endpoint, origin: Origin, counts: BodyCounts) -> Format:
+    """The endpoint's format. Raises EndpointError for what can never work."""
+    try:
+        made = make_format(endpoint, origin, counts)
+    except ValueError as error:
+        raise EndpointError(endpoint.name, "format", str(error)) from None
+    if endpoint.batch is not None and endpoint.method in BODILESS:
+        raise EndpointError(endpoint.name, "batch", f"{endpoint.method} has no body for several events")
+    return made
+
+
+def _no_body(seq: int, event: Event) -> bytes:
+    return b""

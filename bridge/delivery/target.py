@@ -24,19 +24,19 @@ from bridge.delivery.credentials import authorization, has_authorization
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.signing import make_signer
 from bridge.delivery.tls import shared_context
-from bridge.events.formats import Format
+from bridge.events.head import URL_SAFE
+from bridge.events.interface import Format
+from bridge.events.placeholders import has_placeholder
 
-__all__ = ["DEFAULT_PORTS", "TARGET_MARK", "LINES_MARK", "EndpointError", "Target"]
+__all__ = ["DEFAULT_PORTS", "LINES_MARK", "TARGET_MARK", "EndpointError", "Target"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OURS_ALONE = frozenset(
     {"content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"}
 )
-_CLOUDEVENTS = frozenset({"ce-id", "ce-source", "ce-specversion", "ce-subject", "ce-time", "ce-type"})
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
-_PLACEHOLDER_IN_PATH = re.compile(r"\$%7B(.*?)%7D")
-_URL_SAFE = "!$&'()*+,/:;=?@[]%~"
+_QUOTED_PLACEHOLDER = re.compile(r"\$%7B(.*?)%7D")
 _SECRET_HEADER = re.compile(r"auth|cookie|key|pass|secret|sign|token", re.IGNORECASE)
 _SECRET_LENGTH = 4  # what is shorter would be masked in every other word
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -46,8 +46,6 @@ TARGET_MARK = b"\0"
 """In a head: the request target of the event stands here."""
 LINES_MARK = b"\1"
 """In a head: the header lines of the event stand here. Nothing configured can hold a control character."""
-CLOUDEVENTS_TYPE = b"application/cloudevents-batch+json; charset=utf-8"
-"""CloudEvents 1.0, HTTP protocol binding, section 3.3."""
 
 
 class Target:
@@ -62,8 +60,8 @@ class Target:
     """
 
     __slots__ = (
-        *("_secrets", "_tokens", "fill", "has_body", "head", "host", "label", "port", "sign", "ssl"),
-        "warnings",
+        *("_resource", "_secrets", "_tokens", "fill", "has_body", "head", "host", "label", "port", "sign"),
+        *("ssl", "warnings"),
     )
 
     def __init__(
@@ -76,7 +74,7 @@ class Target:
         self.has_body = endpoint.method not in BODILESS
         scheme, authority, request_target, credentials = self._parse(endpoint)
         path = request_target.partition("?")[0]
-        self.label = f"{scheme}://{authority}{_PLACEHOLDER_IN_PATH.sub(_as_written, path)}"
+        self.label = f"{scheme}://{authority}{_QUOTED_PLACEHOLDER.sub(_as_written, path)}"
         self.ssl = self._context(endpoint, scheme)
         prefix = f"msg_{store_id}_".encode()  # of every webhook-id
         signer = make_signer(endpoint, prefix)
@@ -87,10 +85,17 @@ class Target:
             )
         signed = signer.headers if signer is not None else frozenset[str]()
         credentials = self._credentials(endpoint, credentials)
-        lines = self._headers(endpoint, authority, credentials, signed, self._content_type(endpoint, form))
+        content_type = form.content_type if form is not None else "application/json"
+        lines = self._headers(endpoint, authority, credentials, signed, content_type)
         if origin:
             lines.append(f"WebHook-Request-Origin: {origin}".encode("ascii"))
-        where = request_target.encode("ascii")
+        where = self._resource = request_target.encode("ascii")
+        if origin and has_placeholder(endpoint.url):
+            raise EndpointError(
+                endpoint.name,
+                "abuse_protection",
+                "the url holds a placeholder, and permission can be asked for one URL alone",
+            )
         if self.fill is not None:
             where = TARGET_MARK
             lines[-1] += LINES_MARK
@@ -119,6 +124,14 @@ class Target:
         lines, last = self.head.rsplit(b"\r\n", 1)
         return b"%b\r\nAuthorization: %b\r\n%b" % (lines, value, last)
 
+    def options(self, value: bytes | None) -> bytes:
+        """The head of an OPTIONS request to the URL, with the configured headers and, if it is given, this
+        value of `Authorization`."""
+        head = self.head if value is None else self.authorized(value)
+        _, *lines, _ = head.replace(LINES_MARK, b"").split(b"\r\n")
+        lines = [line for line in lines if not line.lower().startswith(b"content-type:")]
+        return b"OPTIONS %b HTTP/1.1\r\n%b" % (self._resource, b"\r\n".join(lines))
+
     def _parse(self, endpoint: Endpoint) -> tuple[str, str, str, bytes | None]:
         """Scheme, authority for Host, request target, and credentials; sets host and port."""
         possible = "expected http://host[:port]/path or https://…"
@@ -141,12 +154,6 @@ class Target:
                 host = host.encode("idna").decode("ascii")
             except UnicodeError:
                 raise EndpointError(endpoint.name, "url", f"host {host!r} is not a valid name") from None
-        if _PLACEHOLDER.search(parts.netloc):
-            raise EndpointError(
-                endpoint.name,
-                "url",
-                "a placeholder stands outside path and query; where requests go is fixed",
-            )
         if _CONTROL.search(url) or re.search(r"\s", host):
             raise EndpointError(endpoint.name, "url", f"white space or control characters; {possible}")
         self.host = host
@@ -154,9 +161,9 @@ class Target:
         authority = f"[{host}]" if ":" in host else host
         if self.port != DEFAULT_PORTS[scheme]:
             authority += f":{self.port}"
-        request_target = quote(parts.path, safe=_URL_SAFE) or "/"
+        request_target = quote(parts.path, safe=URL_SAFE) or "/"
         if parts.query:
-            request_target += "?" + quote(parts.query, safe=_URL_SAFE)
+            request_target += "?" + quote(parts.query, safe=URL_SAFE)
             for pair in parts.query.split("&"):
                 for text in _PLACEHOLDER.split(pair.partition("=")[2]):
                     self.hide(text)
@@ -171,30 +178,13 @@ class Target:
             self.hide(unquote_to_bytes(parts.password or "").decode("utf-8", "replace"))
         return scheme, authority, request_target, credentials
 
-    def _content_type(self, endpoint: Endpoint, form: Format | None) -> bytes:
-        """The default; empty where there is none."""
-        if not self.has_body:
-            return b""
-        if endpoint.batch is not None:
-            return CLOUDEVENTS_TYPE if endpoint.batch.format == "cloudevents-batch" else b"application/json"
-        return b"application/json" if form is None else form.content_type.encode("ascii")
-
-    def _ours(self, endpoint: Endpoint, lower: str, signed: frozenset[str]) -> bool:
-        """Whether a header, its name in lower case, is set by us alone."""
-        return (
-            lower in _OURS_ALONE
-            or lower in signed
-            or lower.startswith("webhook-")
-            or (lower in _CLOUDEVENTS and self.fill is not None and endpoint.format == "cloudevents")
-        )
-
     def _headers(
         self,
         endpoint: Endpoint,
         authority: str,
         credentials: bytes | None,
         signed: frozenset[str],
-        content_type: bytes,
+        content_type: str,
     ) -> list[bytes]:
         """The header lines without their CRLF: Host, the configured ones, then our defaults.
 
@@ -207,8 +197,8 @@ class Target:
             lower = name.lower()
             if not _TOKEN.fullmatch(name):
                 raise EndpointError(endpoint.name, key, "not a header name (RFC 9110 section 5.1)")
-            filled = self.fill is not None and _PLACEHOLDER.search(value) is not None
-            if self._ours(endpoint, lower, signed):
+            filled = self.fill is not None and has_placeholder(value)
+            if lower in _OURS_ALONE or lower in signed or lower.startswith("webhook-"):
                 if filled:
                     raise EndpointError(
                         endpoint.name, key, "it is set by HookMQ alone and cannot hold a placeholder"
@@ -235,8 +225,8 @@ class Target:
         lines += configured
         if credentials is not None and "authorization" not in names:
             lines.append(b"Authorization: " + credentials)
-        if content_type and "content-type" not in names:
-            lines.append(b"Content-Type: " + content_type)
+        if content_type and self.has_body and "content-type" not in names:
+            lines.append(f"Content-Type: {content_type}".encode("ascii"))
         if "user-agent" not in names:
             lines.append(f"User-Agent: HookMQ/{__version__}".encode("ascii"))
         return lines
