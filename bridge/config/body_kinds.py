@@ -77,12 +77,17 @@ FIELDS = Kind("list of keys", _read_fields, lambda v: "[" + ", ".join(map(quote,
 
 def _read_long(node: Node, bounds: Range) -> str:
     text = plain(node)
-    if not text or len(text) > MAX_TEMPLATE or "\x00" in text:
-        raise Bad(f"a text of 1 to {MAX_TEMPLATE} characters, in quotes")
+    if text is None or len(text) > MAX_TEMPLATE or "\x00" in text:
+        raise Bad(f"a text of up to {MAX_TEMPLATE} characters, in quotes")
     return text
 
 
+def _read_condition(node: Node, bounds: Range) -> str | None:
+    return _read_long(node, bounds).strip() or None
+
+
 LONG_TEXT = Kind("text", _read_long, quote)
+CONDITION = Kind("condition", _read_condition, quote)
 
 
 def _read_source(node: Node, bounds: Range) -> str:

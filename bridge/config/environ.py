@@ -1,8 +1,9 @@
 """Environment variables over the file: `HOOKMQ_WEBHOOK__URL=…` sets `webhook.url`.
 
 Two underscores are a dot, and case does not matter. A value is plain text, or HOCON where it begins with
-`{`, `[` or a quote. In `webhook.headers` an underscore is a hyphen (`…HEADERS__X_API_KEY` is `x-api-key`);
-the names of users are taken as written.
+`{`, `[` or a quote. In `webhook.headers` an underscore is a hyphen (`…HEADERS__X_API_KEY` is `x-api-key`), in
+the name of a webhook it may be one (`HOOKMQ_WEBHOOKS__LINE_1__URL` is `webhooks.line-1.url` where the file has
+such a webhook); the names of users are taken as written.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ def _path(root: Node, name: str) -> tuple[str, ...]:
     for part in name.split("__"):
         known = {k.lower(): k for k in at.children} if at is not None else {}
         lower = part.lower()
-        if path == ["webhook", "headers"]:
+        if path == ["webhook", "headers"] or (path[:1] == ["webhooks"] and path[2:] == ["headers"]):
             lower = lower.replace("_", "-")
+        if path == ["webhooks"] and lower not in known:
+            lower = next((name for name in known if name.replace("-", "_") == lower), lower)
         if path == ["auth", "password"]:
             path.append(part)  # a user's name has a case of its own
         else:

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
 
 from bridge.config.body_kinds import (
+    CONDITION,
     ENCODING,
     FIELDS,
     LONG_TEXT,
@@ -161,7 +162,7 @@ WEBHOOK = Block(
         PAYLOAD_KEY,
         Key("include", FIELDS, Endpoint, "include"),
         Key("exclude", FIELDS, Endpoint, "exclude"),
-        Key("where", LONG_TEXT, Endpoint, "where"),
+        Key("where", CONDITION, Endpoint, "where"),
         Key("body.encoding", ENCODING, Endpoint, "encoding"),
         Key("body.base62_limit", SIZE, Endpoint, "base62_limit"),
         Key("body.template", LONG_TEXT, Endpoint, "template"),

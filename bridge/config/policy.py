@@ -30,7 +30,7 @@ def read(findings: Findings, node: Node, values: Values) -> dict[str, Any]:
     }
 
 
-def _spoken(values: Values, names: Iterable[str]) -> list[Node]:
+def spoken(values: Values, names: Iterable[str]) -> list[Node]:
     """The keys that ask for something: given, and not with their default."""
     return [values[n][0] for n in names if n in values and values[n][1] != _BY_NAME[n].default]
 
@@ -48,10 +48,11 @@ def _retry(findings: Findings, node: Node, values: Values) -> dict[str, Any]:
     schedule = given.get("schedule", "standard")
     if schedule != "exponential":
         shown = schedule if isinstance(schedule, str) else "a list of waits"
-        for child in _spoken(values, names):
+        for child in spoken(values, names):
             findings.warn(
                 child,
-                f"it has no effect: the schedule is {shown}, expected webhook.retry.schedule = exponential",
+                f"it has no effect: the schedule is {shown},"
+                f" expected {node.key}.retry.schedule = exponential",
             )
     return given
 
@@ -62,9 +63,11 @@ def _rate_limit(findings: Findings, node: Node, values: Values) -> RateLimit | N
         made = build(findings, RateLimit, given, node)
         return made if isinstance(made, RateLimit) else None
     if node.get("rate_limit", "per_second") is None:
-        for child in _spoken(values, ["rate_limit.burst"]):
+        for child in spoken(values, ["rate_limit.burst"]):
             findings.error(
-                child.place, child.key, "found a burst without a rate, expected webhook.rate_limit.per_second"
+                child.place,
+                child.key,
+                f"found a burst without a rate, expected {node.key}.rate_limit.per_second",
             )
     return None
 

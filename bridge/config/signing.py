@@ -28,7 +28,7 @@ HEADERS = {"standard": "webhook-signature", "mes": "x-mes-signature", "eryxon": 
 _WORD = Key("signature", SCHEME, Signature, "scheme")
 _SECRET = Key("secrets", SOURCE, Endpoint, "secrets")
 _RESERVED = OURS | {"host", "content-type", "user-agent", "authorization", "cookie"}
-_EXPECTED = 'expected webhook.secret = "…", { env = NAME } or { file = "PATH" }'
+_EXPECTED = 'secret = "…", { env = NAME } or { file = "PATH" }'
 
 Found = tuple[Node, Secret, str | None]
 """A secret, where it stands, and its text; None where that cannot be read."""
@@ -49,28 +49,28 @@ def read(
     secrets = _secrets(findings, node, secret, environ)
     asked = node.get("signature")
     made = _signatures(findings, asked) if asked is not None else []
-    _headers_differ(findings, made, headers)
+    _headers_differ(findings, node, made, headers)
     signatures = tuple(signature for _, signature in made)
     several = node.get("secrets")
     if made and node.get("secret") is None and (several is None or several.value == []):
         at = asked if asked is not None else node
         shown = "a signature" if len(made) > 1 else made[0][1].scheme
-        findings.error(at.place, at.key, f"found {shown} and no secret, {_EXPECTED}")
+        findings.error(at.place, at.key, f"found {shown} and no secret, expected {node.key}.{_EXPECTED}")
     elif not made and not any(m.level == "error" for m in findings.messages[start:]):
-        signatures = _implied(findings, secrets)
+        signatures = _implied(findings, node, secrets)
     _fit(findings, [(at, one, text) for at, one, text in secrets if text is not None], made, signatures)
     return signatures, tuple(one for _, one, _ in secrets)
 
 
-def _implied(findings: Findings, secrets: list[Found]) -> tuple[Signature, ...]:
+def _implied(findings: Findings, block: Node, secrets: list[Found]) -> tuple[Signature, ...]:
     """The signature that secrets mean by themselves."""
     for node, _, text in secrets:
         if not is_standard(text or ""):
             findings.error(
                 node.place,
                 node.key,
-                "found a secret and no signature, expected webhook.signature = standard, mes, eryxon or hmac"
-                " (only a secret that begins with whsec_ or whsk_ means standard by itself)",
+                f"found a secret and no signature, expected {block.key}.signature = standard, mes, eryxon or"
+                " hmac (only a secret that begins with whsec_ or whsk_ means standard by itself)",
             )
             return ()
     return (Signature(),) if secrets else ()
@@ -99,7 +99,7 @@ def _secrets(
         findings.error(
             several.place,
             several.key,
-            "found beside webhook.secret, expected one of the two: secrets = [new, old]",
+            f"found beside {node.key}.secret, expected one of the two: secrets = [new, old]",
         )
         return []
     nodes = several.value if isinstance(several.value, list) else [several]
@@ -203,9 +203,9 @@ def _signature(findings: Findings, node: Node) -> Signature | None:
 
 
 def _headers_differ(
-    findings: Findings, made: list[tuple[Node, Signature]], configured: Iterable[str]
+    findings: Findings, block: Node, made: list[tuple[Node, Signature]], configured: Iterable[str]
 ) -> None:
-    seen: dict[str, str] = {name.lower(): "webhook.headers has" for name in configured}
+    seen: dict[str, str] = {name.lower(): f"{block.key}.headers has" for name in configured}
     for node, signature in made:
         header = HEADERS.get(signature.scheme, signature.header)
         name = header.lower()

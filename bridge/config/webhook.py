@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.config import body, certs, credentials, events, policy, signing, url
+from bridge.config import body, certs, credentials, events, mask, policy, signing, url
 from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
 from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
@@ -100,6 +100,7 @@ def _endpoint(findings: Findings, name: str, node: Node, environ: Mapping[str, s
     if "url" in values:
         url_node, text = values["url"]
         try:
+            body.check_placeholders(text, "url", secret=False)
             address, authorization = url.split_credentials(url.check(text))
         except Bad as e:
             findings.error(url_node.place, url_node.key, str(e))
@@ -122,12 +123,13 @@ def _endpoint(findings: Findings, name: str, node: Node, environ: Mapping[str, s
     parts = policy.read(findings, node, values)
     tls = _tls(findings, node, address)
     rules = events.read(findings, node, warn_none=enable)
-    shape = body.read(findings, node, values)
+    made_of = body.read(findings, node, values, headers, batch=parts["batch"])
     if address is None or _failed(findings, start):
         return None
-    given = {"name": name} | fields(values, WEBHOOK, Endpoint) | shape
+    given = {"name": name} | fields(values, WEBHOOK, Endpoint) | made_of.fields
     if "encoding" in given:
         given["encoding"] = Encoding(given["encoding"])
+    parts["batch"] = made_of.batch
     bound = build(findings, BacklogBound, fields(values, WEBHOOK, BacklogBound), node)
     given |= {"url": address, "headers": headers, "tls": tls, "events": rules, "backlog": bound, **parts}
     given |= {"signature": signatures, "secrets": secrets, "credentials": identity, "proxy": proxy}
@@ -185,6 +187,11 @@ def _headers(findings: Findings, node: Node | None) -> tuple[tuple[str, str], ..
             continue
         if name.lower() in OURS:
             findings.warn(child, "HookMQ sets this header itself; yours is left out")
+            continue
+        try:
+            body.check_placeholders(value, "header", secret=mask.is_secret(name), name=name)
+        except Bad as e:
+            findings.error(child.place, child.key, str(e))
             continue
         if name.lower() in headers:
             findings.warn(child, f"the header {name} is given twice; this value is used")

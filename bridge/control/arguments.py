@@ -10,6 +10,7 @@ import msgspec
 from bridge.control.server import Refused
 from bridge.delivery.retry import ErrorKind
 from bridge.events.event import BY_HOOK_NAME, EventType
+from bridge.events.names import find
 from bridge.journal.attempt_store import Filter
 
 MAX_LIMIT = 10_000
@@ -75,9 +76,8 @@ def read(kind: type[Args], args: dict[str, Any]) -> Args:
 
 
 def event_type(text: str) -> EventType:
-    """`on_message_publish`, `message_publish` or `message.publish`. Raises Refused."""
-    name = text.strip().lower().replace(".", "_")
-    found = BY_HOOK_NAME.get(name) or BY_HOOK_NAME.get(f"on_{name}")
+    """`on_message_publish`, `message_publish`, `message.publish` or `$events/…`. Raises Refused."""
+    found = find(text)
     if found is None:
         raise Refused(f"no event is called {text!r}; there are {', '.join(BY_HOOK_NAME)}")
     return found
