@@ -3,7 +3,8 @@
     python -m scripts.bench [--dir FOLDER] [--rounds 3] [PART …]
 
 Parts: wrk (end to end against wrk on the same sink), signing (with signatures against without), dead (one of
-two endpoints dead against one alone), latency, memory (idle connections), backlog (a million events waiting).
+two endpoints dead against one alone), nomatch (publishes that no rule matches against no webhook), many
+(1,000 webhooks against 10), latency, memory (idle connections), backlog (a million events waiting).
 All by default. FOLDER must lie on a real file system; the median time of a sync there is printed beside the
 figures. A quiet machine gives the better figures; ratios hold on a busy one too.
 """
@@ -25,6 +26,7 @@ from pathlib import Path
 from bridge.mqtt.encoder import encode_connect
 from bridge.mqtt.packets import Connect
 from scripts.bench.dead import part_dead
+from scripts.bench.many import part_many, part_nomatch
 from scripts.bench.process import Broker, Sink, publish, webhook
 
 EVENTS = 200_000
@@ -223,6 +225,8 @@ PARTS = {
     "wrk": part_wrk,
     "signing": part_signing,
     "dead": part_dead,
+    "nomatch": part_nomatch,
+    "many": part_many,
     "latency": part_latency,
     "memory": part_memory,
     "backlog": part_backlog,

@@ -1,17 +1,20 @@
 """Publishers that load a broker, a process of its own: `python -m scripts.bench.publishers PORT …`.
 
 With `--rate 0` every publisher keeps `--window` QoS 1 messages unacknowledged and sends as fast as
-acknowledgements come; with a rate they share it evenly. Each payload begins with `@<monotonic nanoseconds>@`
-where `--stamp` is given. Prints a JSON object: messages acknowledged, seconds from the first publish to the
-last acknowledgement, and when it began.
+acknowledgements come; with a rate they share it evenly. Publisher n has the topic `bench/<n>/telemetry`; with
+`--topics N` each goes through `bench/0/telemetry` to `bench/<N - 1>/telemetry` over and over, from a place of
+its own. Each payload begins with `@<monotonic nanoseconds>@` where `--stamp` is given. Prints a JSON object:
+messages acknowledged, seconds from the first publish to the last acknowledgement, and when it began.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import time
+from collections.abc import Sequence
 
 import uvloop
 
@@ -22,20 +25,25 @@ from bridge.mqtt.packets import Connect
 class Publisher(asyncio.Protocol):
     """One MQTT 3.1.1 client with a window of unacknowledged QoS 1 messages."""
 
-    def __init__(self, number: int, count: int, window: int, size: int, stamp: bool) -> None:
+    def __init__(
+        self, number: int, count: int, window: int, size: int, stamp: bool, topics: Sequence[str] = ()
+    ) -> None:
         self.number = number
         self.count = count
         self.window = window
         self.size = size
         self.stamp = stamp
-        self.topic = f"bench/{number}/telemetry"
         self.sent = 0
         self.acked = 0
         loop = asyncio.get_running_loop()
         self.connected: asyncio.Future[None] = loop.create_future()
         self.done: asyncio.Future[None] = loop.create_future()
-        self.template = encode_publish(4, self.topic, b"x" * size, qos=1, packet_id=1)
-        self.at = self.template.index(b"\0\1x")
+        heads = []
+        for topic in topics or (f"bench/{number}/telemetry",):
+            packet = encode_publish(4, topic, b"x" * size, qos=1, packet_id=1)
+            heads.append(packet[: packet.index(b"\0\1x")])
+        self.heads = itertools.cycle(heads)
+        self.payload = b"x" * size
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -62,9 +70,9 @@ class Publisher(asyncio.Protocol):
         """The next PUBLISH; ids go round, the window is far below 65,535."""
         packet_id = self.sent % 65535 + 1
         self.sent += 1
-        head = self.template[: self.at] + packet_id.to_bytes(2, "big")
+        head = next(self.heads) + packet_id.to_bytes(2, "big")
         if not self.stamp:
-            return head + self.template[self.at + 2 :]
+            return head + self.payload
         stamp = b"@%d@" % time.monotonic_ns()
         return head + stamp + b"x" * (self.size - len(stamp))
 
@@ -96,14 +104,18 @@ async def main() -> None:
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--stamp", action="store_true")
+    parser.add_argument("--topics", type=int, default=0)
     args = parser.parse_args()
     loop = asyncio.get_running_loop()
     each = args.count // args.publishers
     window = 0 if args.rate else args.window
     publishers = []
+    topics = [f"bench/{number}/telemetry" for number in range(args.topics)]
     for number in range(args.publishers):
+        begin_at = number * args.topics // args.publishers
+        own = topics[begin_at:] + topics[:begin_at]
         made = await loop.create_connection(
-            lambda n=number: Publisher(n, each, window, args.size, args.stamp),  # type: ignore[misc]
+            lambda n=number, own=own: Publisher(n, each, window, args.size, args.stamp, own),  # type: ignore[misc]
             "127.0.0.1",
             args.port,
         )
