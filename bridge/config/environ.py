@@ -2,8 +2,8 @@
 
 Two underscores are a dot, and case does not matter. A value is plain text, or HOCON where it begins with
 `{`, `[` or a quote. In `webhook.headers` an underscore is a hyphen (`…HEADERS__X_API_KEY` is `x-api-key`), in
-the name of a webhook it may be one (`HOOKMQ_WEBHOOKS__LINE_1__URL` is `webhooks.line-1.url` where the file has
-such a webhook); the names of users are taken as written.
+a webhook's name it may be one (`HOOKMQ_WEBHOOKS__LINE_1__URL` is `webhooks.line-1.url` where the file has it);
+the names of users are taken as written.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from bridge.config.body_kinds import (
     TYPE_PREFIX,
     URI_REFERENCE,
 )
-from bridge.config.emqx import WEBHOOK_KEYS
+from bridge.config.foreign import NO_EFFECT, NOT_YET, WEBHOOK_KEYS
 from bridge.config.kinds import (
     HEADER_NAME,
     NETWORKS,
@@ -390,28 +390,6 @@ EGRESS = Block("egress", _keys(Egress, {"allow": NETWORKS, "deny": NETWORKS}))
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
 
 BLOCKS = (NODE, WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS, MQTT, TCP, SSL, LOG, STORE, AUTH, EGRESS)
-
-NOT_YET: Mapping[str, str] = {
-    "http_server": "accepted, but this version has no HTTP API or dashboard yet: nothing listens there",
-    "bridges": "accepted, but this version does not connect to other brokers yet: nothing is forwarded",
-}
-"""Blocks of NanoMQ that come with a later version of HookMQ."""
-
-NO_EFFECT: Mapping[str, str] = {
-    "system": "accepted, and has no effect here: HookMQ runs one event loop and has no threads to count",
-    "preset": "accepted, and has no effect here: HookMQ has no preset sessions; a client makes its own",
-    "rules": "accepted, and has no effect here: HookMQ has no rule engine; a webhook event with a topic"
-    " filter and your receiver do its work",
-    "exchange_client": "accepted, and has no effect here: HookMQ has no message exchange",
-    "exchange": "accepted, and has no effect here: HookMQ has no message exchange",
-    "parquet": "accepted, and has no effect here: HookMQ writes no Parquet files",
-    "blf": "accepted, and has no effect here: HookMQ writes no BLF files",
-    "plugin": "accepted, and has no effect here: HookMQ loads no NanoMQ plugins",
-    "plugins": "accepted, and has no effect here: HookMQ loads no NanoMQ plugins",
-    "gateway": "accepted, and has no effect here: HookMQ has no protocol gateways",
-    "cluster": "accepted, and has no effect here: HookMQ runs as one process",
-}
-"""Blocks of NanoMQ that HookMQ reads over."""
 
 BLOCK_NAMES = ("webhook", "webhooks", "mqtt", "listeners", "log", "sqlite", "auth", "egress", "node")
 ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)

@@ -9,9 +9,9 @@ from typing import Any
 
 from bridge.config import auth, classic, egress, environ, hocon, listeners, webhook
 from bridge.config.block import build, fields, nearest, read_block
-from bridge.config.emqx import NODE_KEYS
 from bridge.config.findings import Findings
-from bridge.config.keys import BLOCK_NAMES, LOG, MQTT, NO_EFFECT, NODE, NOT_YET, ROOTS, STORE
+from bridge.config.foreign import NO_EFFECT, NODE_KEYS, NOT_YET
+from bridge.config.keys import BLOCK_NAMES, LOG, MQTT, NODE, ROOTS, STORE
 from bridge.config.node import Node, Place
 from bridge.config.older import Older
 from bridge.config.report import Report

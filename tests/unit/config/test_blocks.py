@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bridge.config.keys import BLOCKS, NO_EFFECT, NOT_YET
+from bridge.config.foreign import NO_EFFECT, NOT_YET
+from bridge.config.keys import BLOCKS
 from bridge.config.settings import Log, Mqtt, Rotation, Settings, StoreSettings
 from tests.unit.config.conftest import Read
 
@@ -245,7 +246,7 @@ def test_one_warning_for_each_other_block(read: Read, name: str) -> None:
 def test_an_unknown_block_names_the_nearest(read: Read) -> None:
     assert read.lines("webhok { url = x }\nqwertz = 1") == [
         "1: warning: webhok: unknown key, it has no effect; did you mean webhook?",
-        "2: warning: qwertz: unknown key, it has no effect; known blocks: webhook, mqtt, listeners, log, sqlite, auth, egress",
+        "2: warning: qwertz: unknown key, it has no effect; known blocks: webhook, webhooks, mqtt, listeners, log, sqlite, auth, egress, node",
     ]
 
 

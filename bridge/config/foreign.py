@@ -1,4 +1,4 @@
-"""Keys of EMQX's own configuration that mean nothing here, and what comes nearest."""
+"""What NanoMQ's and EMQX's own files hold and HookMQ has no use for, and what comes nearest."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WEBHOOK_KEYS: Mapping[str, str] = {
         }.items()
     },
 }
-"""Of a webhook."""
+"""Keys of EMQX's webhooks."""
 
 NODE_KEYS = frozenset(
     {
@@ -46,4 +46,26 @@ NODE_KEYS = frozenset(
         "db_backend", "async_threads",
     }
 )  # fmt: skip
-"""Of the block `node`."""
+"""Keys of EMQX's block `node`."""
+
+NOT_YET: Mapping[str, str] = {
+    "http_server": "accepted, but this version has no HTTP API or dashboard yet: nothing listens there",
+    "bridges": "accepted, but this version does not connect to other brokers yet: nothing is forwarded",
+}
+"""Blocks of NanoMQ that come with a later version of HookMQ."""
+
+NO_EFFECT: Mapping[str, str] = {
+    "system": "accepted, and has no effect here: HookMQ runs one event loop and has no threads to count",
+    "preset": "accepted, and has no effect here: HookMQ has no preset sessions; a client makes its own",
+    "rules": "accepted, and has no effect here: HookMQ has no rule engine; a webhook with topics, a condition"
+    " (where) and a template (body) does its work",
+    "exchange_client": "accepted, and has no effect here: HookMQ has no message exchange",
+    "exchange": "accepted, and has no effect here: HookMQ has no message exchange",
+    "parquet": "accepted, and has no effect here: HookMQ writes no Parquet files",
+    "blf": "accepted, and has no effect here: HookMQ writes no BLF files",
+    "plugin": "accepted, and has no effect here: HookMQ loads no NanoMQ plugins",
+    "plugins": "accepted, and has no effect here: HookMQ loads no NanoMQ plugins",
+    "gateway": "accepted, and has no effect here: HookMQ has no protocol gateways",
+    "cluster": "accepted, and has no effect here: HookMQ runs as one process",
+}
+"""Blocks of NanoMQ that HookMQ reads over."""
