@@ -139,6 +139,9 @@ class Permission:
     async def _ask(self) -> None:
         try:
             self.reason = await self._request()
+        except Exception as error:  # a fault of our own must not end the asking
+            log.exception("webhook %s: asking for permission", self._name)
+            self.reason = f"it could not be asked: {type(error).__name__}"
         finally:
             self._task = None
         if self._closed:

@@ -19,6 +19,7 @@ from bridge.delivery.http import Connection
 from bridge.delivery.pool import Pool
 from bridge.delivery.retry import Outcome
 from bridge.delivery.target import Target
+from bridge.events.formats import Format
 from tests.integration.receiver import Certificates, Receiver, make_certificates
 
 STORE_ID = "0123456789ab"
@@ -46,11 +47,12 @@ class Client:
         timeout: float = 5.0,
         network: Network | None = None,
         trust: Trust = "operator",
+        form: Format | None = None,
         **settings: Any,
     ) -> None:
         endpoint = Endpoint(url=url, pool_size=size, **settings)
         loop = asyncio.get_running_loop()
-        target = Target(endpoint, STORE_ID)
+        target = Target(endpoint, STORE_ID, form)
         way = (network or Network(loop)).connector(target, proxy=endpoint.proxy, trust=trust)
         self.pool = Pool(target, size, timeout, loop, connector=way)
         self.pool.on_success = lambda connection: self._done(connection, Outcome(status=200))

@@ -28,8 +28,10 @@ class Rig:
         *,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = lambda: 0.0,
+        node: str | None = None,
         **settings: Any,
     ) -> None:
+        self.node = node
         self.loop = asyncio.get_running_loop()
         self.store = store if store is not None else MemoryStore()
         self.clock = clock
@@ -56,6 +58,7 @@ class Rig:
             self.loop,
             clock=self.clock,
             random=self.random,
+            node=self.node,
         )
         lane.on_dirty = self.journal.touch
         self.lanes.append(lane)
@@ -112,6 +115,8 @@ class Rig:
             lane._retries.stop()
             if lane._batcher is not None:
                 lane._batcher.stop()
+            if lane._permission is not None:
+                lane._permission.close()
             for timer in (lane._tick_timer, lane._wake_timer, lane._touch_timer):
                 if timer is not None:
                     timer.cancel()
