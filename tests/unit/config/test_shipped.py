@@ -20,6 +20,7 @@ from bridge.config.keys import (
     EGRESS,
     LOG,
     MQTT,
+    NODE,
     SIGNATURE,
     SSL,
     STORE,
@@ -37,12 +38,14 @@ from bridge.config.settings import (
     BacklogBound,
     BatchPolicy,
     BreakerPolicy,
+    CloudEvents,
     Credentials,
     Egress,
     Endpoint,
     Listener,
     Log,
     Mqtt,
+    NodeSettings,
     RateLimit,
     RetryPolicy,
     Rotation,
@@ -53,7 +56,8 @@ from bridge.config.settings import (
     Tls,
 )
 from bridge.config.units import plain
-from bridge.events.event import EventType
+from bridge.events.event import BY_HOOK_NAME, EMQX_ALL, TOPIC_EVENTS, EventType
+from bridge.events.names import find
 from tests.unit.config.conftest import Read, shown
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -61,7 +65,7 @@ CONF = ROOT / "conf" / "nanomq.conf"
 DOCS = ROOT / "docs" / "configuration.md"
 # fields that are no keys of their own: where they come from
 ELSEWHERE = {
-    (Endpoint, "name"): "the one webhook of a file",
+    (Endpoint, "name"): "webhooks.<name>",
     (Endpoint, "headers"): "webhook.headers.<name>",
     (Endpoint, "tls"): "webhook.ssl",
     (Endpoint, "events"): "webhook.events",
@@ -72,6 +76,7 @@ ELSEWHERE = {
     (Endpoint, "signature"): "webhook.signature",
     (Endpoint, "credentials"): "webhook.credentials",
     (Endpoint, "attempts"): "webhook.attempts",
+    (Endpoint, "cloudevents"): "webhook.cloudevents",
     (Listener, "kind"): "listeners.<kind>",
     (Listener, "name"): "listeners.<kind>.<name>",
     (Listener, "port"): "bind",
@@ -160,9 +165,36 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
     assert key.kind.read(node, key.bounds) == default
 
 
+def test_its_example_of_more_webhooks_loads(read: Read) -> None:
+    """The block behind `##`, with what it needs from the environment."""
+    example = CONF.read_text().partition("## webhooks {\n")[2].partition("\n\n")[0]
+    text = "webhooks {\n" + re.sub(r"(?m)^## ?", "", example)
+    report = read(text, {"ALARM_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
+    assert shown(report) == []
+    assert report.settings is not None
+    assert [one.name for one in report.settings.webhooks] == ["line1", "alarms"]
+
+
+def test_it_and_the_page_name_every_event() -> None:
+    section = DOCS.read_text().partition("\n### Events\n")[2].partition("\n### ")[0]
+    named = re.findall(r"(?m)^\| (on_\w+) \| ([\w.]+) \| (yes)? *\| (yes)? *\|$", section)
+    assert named == [
+        (f"on_{t.action}", t.dotted, (t in EMQX_ALL and "yes") or "", (t in TOPIC_EVENTS and "yes") or "")
+        for t in (find(name) for name, *_ in named)
+        if t is not None
+    ]
+    assert {name for name, *_ in named} == set(BY_HOOK_NAME)
+    prose = re.sub(
+        r"(?m)^ *##.*triggers.*$",
+        "",
+        CONF.read_text().partition("## What is sent.")[2].partition("    events")[0],
+    )
+    assert set(re.findall(r"\bon_\w+", prose)) == set(BY_HOOK_NAME)
+
+
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, BreakerPolicy, RateLimit, BatchPolicy, Signature, Credentials,
-    AttemptLog, Tls, Mqtt, Listener, Log, Rotation, StoreSettings, Auth, Egress,
+    AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings, Auth, Egress,
 ]  # fmt: skip
 
 
@@ -208,6 +240,7 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("webhook", "ssl.", WEBHOOK_TLS),
         ("webhook", "signature.", SIGNATURE),
         ("webhook", "credentials.", CREDENTIALS),
+        ("node", "", NODE),
         ("egress", "", EGRESS),
         ("mqtt", "", MQTT),
         ("listeners", "", TCP),
@@ -236,6 +269,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
     ("title", "blocks"),
     [
         ("webhook", (WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS)),
+        ("node", (NODE,)),
         ("egress", (EGRESS,)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL)),
@@ -249,5 +283,5 @@ def test_the_page_explains_no_key_that_is_not_there(title: str, blocks: tuple[Bl
     inner = {"webhook.ssl": "ssl.", "webhook.signature": "signature.", "webhook.credentials": "credentials."}
     known = {inner.get(b.name, "") + key.name for b in blocks for key in b.keys}
     assert set(rows(title)) - known <= {
-        "headers.<name>", "events", "password.<user>", "signature", "secrets",
+        "headers.<name>", "events", "triggers", "topics", "password.<user>", "signature", "secrets",
     }  # fmt: skip

@@ -134,7 +134,7 @@ def test_a_topic_belongs_to_events_that_have_one(read: Read, type_: EventType) -
         ),
         (
             "body.encoding = base64url",
-            "2: error: webhook.body.encoding: found base64url, expected plain, base64, base62 or base62_legacy",
+            "2: error: webhook.body.encoding: found base64url, expected plain, base64, base62, base62_legacy or json",
         ),
         (
             "body = plain",
@@ -196,9 +196,9 @@ def test_a_topic_belongs_to_events_that_have_one(read: Read, type_: EventType) -
             " did you mean on_message_publish?",
         ),
         (
-            'events = [ { event = "client.connack" } ]',
-            f'2: error: webhook.events[0].event: found "client.connack", expected one of {KNOWN};'
-            " did you mean on_client_connack?",
+            'events = [ { event = "client.conack" } ]',
+            f'2: error: webhook.events[0].event: found "client.conack", expected one of {KNOWN};'
+            " did you mean client.connack?",
         ),
         *(
             (
