@@ -38,7 +38,7 @@ def read(
         findings.wrong(node, _POSSIBLE, secret=True)
         return None
     start = len(findings.messages)
-    values = read_block(findings, node, CREDENTIALS)
+    values = read_block(findings, node, CREDENTIALS, node.key)
     given = fields(values, CREDENTIALS, Credentials)
     for key in CREDENTIALS.keys:
         if isinstance(given.get(key.field), Secret):

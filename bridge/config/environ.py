@@ -1,9 +1,9 @@
 """Environment variables over the file: `HOOKMQ_WEBHOOK__URL=…` sets `webhook.url`.
 
 Two underscores are a dot, and case does not matter. A value is plain text, or HOCON where it begins with
-`{`, `[` or a quote. In `webhook.headers` an underscore is a hyphen (`…HEADERS__X_API_KEY` is `x-api-key`), in
-a webhook's name it may be one (`HOOKMQ_WEBHOOKS__LINE_1__URL` is `webhooks.line-1.url` where the file has it);
-the names of users are taken as written.
+`{`, `[` or a quote. In `webhook.headers` an underscore is a hyphen (`…HEADERS__X_API_KEY` is `x-api-key`); in
+a webhook's name it may be one (`HOOKMQ_WEBHOOKS__LINE_1__URL` is `webhooks.line-1.url` where that is there).
+The names of users are taken as written.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.config import hocon
+from bridge.config import body, hocon
 from bridge.config.findings import Findings
 from bridge.config.node import Node, Place, join, merge, put
 
@@ -34,6 +34,8 @@ def apply(root: Node, environ: Mapping[str, str], findings: Findings) -> None:
         node = _value(environ[variable], environ, place, key, findings)
         if node is None:
             continue
+        if path[-1] == "body":
+            node = body.whole(Node({"body": node}, key, place)).children["body"]
         existing = root.get(*path)
         put(root, path, merge(existing, node) if existing is not None else node)
 

@@ -78,7 +78,7 @@ def _triggered(
         if not meant:
             near = nearest((text or "").strip().lower(), BY_NAME)
             hint = f"; did you mean {near}?" if near else ""
-            shown = "" if word is triggers or isinstance(triggers.value, list) else f"; {found(word)} is none"
+            shown = f"; {found(word)} is none" if len(words) > 1 and word.place is triggers.place else ""
             findings.wrong(
                 word if isinstance(triggers.value, list) else triggers,
                 f"{_TRIGGERS}{shown}; events: {_DOTTED}{hint}",

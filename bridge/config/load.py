@@ -53,13 +53,13 @@ def _tree(path: Path, env: Mapping[str, str], old: bool | None, findings: Findin
         root = hocon.read(path, text, env, findings)
         if root is not None:
             Older(findings, root, file_is_classic=False).hocon()
-            webhook.by_name(findings, root)
+            webhook.one_shape(findings, root)
     if root is None:
         # the variables' own faults are worth knowing in the same run
         environ.apply(Node({}, "", Place(path, 1)), env, findings)
         return None
     environ.apply(root, env, findings)
-    webhook.by_name(findings, root)
+    webhook.one_shape(findings, root)
     return root
 
 

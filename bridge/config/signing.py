@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 
@@ -177,7 +178,7 @@ def _signature(findings: Findings, node: Node) -> Signature | None:
         scheme = convert(findings, node, _WORD)
         return Signature(scheme=scheme) if scheme is not None else None
     start = len(findings.messages)
-    values = read_block(findings, node, SIGNATURE)
+    values = read_block(findings, node, SIGNATURE, re.sub(r"\[\d+\]$", "", node.key))
     if any(m.level == "error" for m in findings.messages[start:]):
         return None
     given = fields(values, SIGNATURE, Signature)

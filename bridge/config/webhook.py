@@ -23,8 +23,24 @@ _ONE = 'one object: webhook { url = "http://…", events = [ … ] }'
 _NAMED = 'one object for each name: webhooks.<name> { url = "http://…", events = [ … ] }'
 
 
-def by_name(findings: Findings, root: Node) -> None:
-    """`webhooks` as a list of objects, each with its `name`, becomes an object of them by name."""
+def one_shape(findings: Findings, root: Node) -> None:
+    """Put second shapes into the first one, before variables go over the file and after.
+
+    `webhooks` as a list of objects, each with its `name`, becomes an object of them by name, and `body = "…"`
+    a `body.template`.
+    """
+    _by_name(findings, root)
+    several = root.get("webhooks")
+    for blocks, names in (
+        (root.children, ("webhook",)),
+        (several.children, tuple(several.children)) if several is not None else ({}, ()),
+    ):
+        for name in names:
+            if name in blocks:
+                blocks[name] = body.whole(blocks[name])
+
+
+def _by_name(findings: Findings, root: Node) -> None:
     several = root.get("webhooks")
     if several is None or not isinstance(several.value, list):
         return
@@ -91,7 +107,6 @@ def _endpoint(findings: Findings, name: str, node: Node, environ: Mapping[str, s
     if not isinstance(node.value, dict):
         findings.wrong(node, _ONE if node.key == "webhook" else _NAMED)
         return None
-    node = body.whole(node)
     start = len(findings.messages)
     values = read_block(findings, node, WEBHOOK, node.key)
     enable = values["enable"][1] if "enable" in values else True
