@@ -27,6 +27,7 @@ class PasswordAuth(Hooks):
             return ACCEPT if self._allow_anonymous else ReasonCode.NOT_AUTHORIZED
         if not self._users and self._allow_anonymous:
             return ACCEPT
+        client.anonymous = False
         expected = self._users.get(connect.username)
         given = connect.password or b""
         # An unknown user costs the same comparison as a known one.

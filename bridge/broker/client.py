@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from bridge.mqtt.packets import Properties
 
 _PROPERTY_COST = 160  # bytes of memory that a string pair takes beside its characters, roughly
@@ -11,15 +13,20 @@ class Client:
     """One connection's client, as hooks and events see it. Never holds a password."""
 
     __slots__ = (
+        "anonymous",
         "clean_start",
         "clientid",
         "connected_at",
+        "expiry_interval",
+        "is_bridge",
         "keepalive",
         "peerhost",
         "peername",
         "properties",
         "proto_ver",
+        "receive_maximum",
         "sockname",
+        "superuser",
         "username",
     )
 
@@ -35,6 +42,9 @@ class Client:
         clean_start: bool = True,
         connected_at: int = 0,
         properties: Properties | None = None,
+        receive_maximum: int = 65535,
+        expiry_interval: int = 0,
+        is_bridge: bool = False,
     ) -> None:
         self.clientid = clientid
         self.username = username
@@ -45,7 +55,17 @@ class Client:
         self.keepalive = keepalive  # seconds
         self.clean_start = clean_start
         self.connected_at = connected_at  # Unix ms
-        self.properties = properties
+        self.properties = properties  # of its CONNECT
+        self.receive_maximum = receive_maximum  # messages in flight to it: the lower of its limit and ours
+        self.expiry_interval = expiry_interval  # seconds; the agreed one
+        self.is_bridge = is_bridge
+        self.anonymous = True  # no password of it was checked
+        self.superuser = False
+
+    @property
+    def proto_name(self) -> str:
+        """The protocol name of its CONNECT (section 3.1.2.1; 3.1 has another than 3.1.1 and 5)."""
+        return "MQIsdp" if self.proto_ver == 3 else "MQTT"
 
 
 class Message:
@@ -55,6 +75,8 @@ class Message:
         "client",
         "encoded",
         "expires",
+        "expiry",
+        "number",
         "payload",
         "properties",
         "qos",
@@ -74,6 +96,8 @@ class Message:
         client: Client,
         ts: int,
         expires: float | None,
+        number: int = 0,
+        expiry: int | None = None,
     ) -> None:
         self.topic = topic
         self.payload = payload
@@ -83,11 +107,19 @@ class Message:
         self.client = client  # the publisher
         self.ts = ts  # Unix ms of its arrival
         self.expires = expires  # loop time at which it is too old to deliver; None: never
+        self.expiry = expiry  # seconds that it had when it came; None: no end
+        self.number = number  # its own since the broker's start
         # Version to its plain QoS 0 packet, made once for a fan-out.
         self.encoded: dict[int, bytes] | None = None
         self.size = len(payload) + len(topic) + 128  # approximate bytes that a queue holds for it
         if properties is not None:
             self.size += _weight(properties)
+
+    def received(self) -> Properties | None:
+        """The properties that it came with, but for the topic alias, which was its connection's."""
+        if self.expiry is None:
+            return self.properties
+        return replace(self.properties or Properties(), message_expiry_interval=self.expiry)
 
 
 def _weight(properties: Properties) -> int:

@@ -309,12 +309,18 @@ class Connection(asyncio.Protocol):
     # -- the end ---------------------------------------------------------------------------------------
 
     def end(
-        self, reason: str, code: int | None = None, *, text: str | None = None, will: bool = True
+        self,
+        reason: str,
+        code: int | None = None,
+        *,
+        text: str | None = None,
+        will: bool = True,
+        properties: Properties | None = None,
     ) -> None:
         """End the connection for `reason` (INTEROP's names); every end comes through here, once.
 
         `code` is the MQTT 5 reason code to tell the client in a DISCONNECT, None to tell it nothing. `will`
-        False drops the will ([MQTT-3.14.4-3]).
+        False drops the will ([MQTT-3.14.4-3]). `properties` are those of the client's DISCONNECT.
         """
         if self.closed:
             return
@@ -322,10 +328,9 @@ class Connection(asyncio.Protocol):
         self.stash = None
         self.idle_since = math.inf  # until the network connection is being closed
         if self.session is not None:
-            self.broker.disconnected(self, reason, publish_will=will)
+            self.broker.disconnected(self, reason, properties, publish_will=will)
         if code is not None and self.version == 5 and self.session is not None:
-            properties = Properties(reason_string=text) if text else None
-            goodbye = encoder.encode_disconnect(5, code, properties)
+            goodbye = encoder.encode_disconnect(5, code, Properties(reason_string=text) if text else None)
             if not self.takes(len(goodbye)):
                 goodbye = encoder.encode_disconnect(5, code)
             if self.takes(len(goodbye)):
@@ -370,6 +375,10 @@ class Connection(asyncio.Protocol):
 
 
 def _on_pingreq(conn: Connection, packet: Pingreq) -> None:
+    client = conn.client
+    if client is not None and conn.session is not None:
+        for on_ping in conn.broker.hooks.on_ping:
+            on_ping(client)
     # Behind its own acknowledgements, and not behind the sync of what others have sent.
     conn.journal.answer(conn, encoder.PINGRESP)
 
@@ -387,7 +396,7 @@ def _on_disconnect(conn: Connection, packet: Disconnect) -> None:
             return
         session.expiry = min(properties.session_expiry_interval, conn.settings.session_expiry_interval)
     code = packet.reason_code
-    conn.end(disconnect_name(code), will=code != 0)  # [MQTT-3.14.4-3]
+    conn.end(disconnect_name(code), will=code != 0, properties=properties)  # [MQTT-3.14.4-3]
 
 
 def _on_auth(conn: Connection, packet: Auth) -> None:

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
 
 from bridge.broker.client import Client, Message
-from bridge.broker.hooks import ACCEPT, Hooks
+from bridge.broker.hooks import ACCEPT
+from bridge.broker.plain_feed import KINDS, PlainFeed
 from bridge.events.event import Event, EventType
 from bridge.events.rules import Rules
 from bridge.journal.journal import Journal
 from bridge.mqtt.packets import Connect, Properties, Publish, Subscription
-from bridge.mqtt.reasons import ReasonCode
-from bridge.mqtt.topics import parse_shared
-
-_METHODS = {
-    "on_connect": EventType.CLIENT_CONNECT,
-    "on_connacked": EventType.CLIENT_CONNACK,
-    "on_connected": EventType.CLIENT_CONNECTED,
-    "on_disconnected": EventType.CLIENT_DISCONNECTED,
-    "on_subscribe": EventType.CLIENT_SUBSCRIBE,
-    "on_unsubscribe": EventType.CLIENT_UNSUBSCRIBE,
-    "on_subscribed": EventType.SESSION_SUBSCRIBED,
-    "on_unsubscribed": EventType.SESSION_UNSUBSCRIBED,
-    "on_terminated": EventType.SESSION_TERMINATED,
-    "on_publish": EventType.MESSAGE_PUBLISH,  # refuses what a full endpoint would have to take
-    "on_published": EventType.MESSAGE_PUBLISH,
-    "on_delivered": EventType.MESSAGE_DELIVERED,
-    "on_acked": EventType.MESSAGE_ACKED,
-}
+from bridge.mqtt.property_names import property_map
 
 
-class EventFeed(Hooks):
-    """The broker's hooks as a source of events. `set_rules` changes what happens to new events only."""
+class EventFeed(PlainFeed):
+    """The broker's hooks as a source of events. `set_rules` changes what happens to new events only.
+
+    Its own methods add what only the detailed formats show (`Event.data`). For a type of event that no such
+    lane listens to, the plain method stands in its place: `set_rules` chooses, not each event.
+    """
 
     def __init__(
         self,
@@ -44,112 +33,88 @@ class EventFeed(Hooks):
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`refusing`: whether an endpoint may turn publishes away (`on_full = refuse`)."""
-        self._refusing = refusing
-        self._append = journal.append
-        self._full = journal.full
-        self._overfull = journal.overfull
-        self._clock = clock
-        self.set_rules(rules)
+        # A message's id: this process's start (ms), a random number, and the message's number.
+        self._id = f"{int(clock() * 1000):012X}{secrets.randbits(32):08X}%012X"
+        super().__init__(journal, rules, refusing=refusing, clock=clock)
 
     def set_rules(self, rules: Rules) -> None:
-        """Take another rule table; the caller refreshes the `HookChain` afterwards."""
-        self._rules = rules
-        self._published = rules.cache(EventType.MESSAGE_PUBLISH)
+        super().set_rules(rules)
+        for name, kind in KINDS.items():
+            if rules.detailed(kind):
+                self.__dict__.pop(name, None)
+            else:
+                setattr(self, name, getattr(super(), name))
 
-    def listens(self, name: str) -> bool:
-        return self._rules.wants(_METHODS[name]) and (name != "on_publish" or self._refusing)
+    # -- clients and sessions --------------------------------------------------------------------------
 
-    def _room(self, targets: tuple[int, ...]) -> tuple[int, ...]:
-        """The targets whose reserve for lifecycle events is not used up."""
-        if self._overfull:
-            return tuple(lane for lane in targets if lane not in self._overfull)
-        return targets
-
-    def _lifecycle(self, kind: EventType, client: Client, **data: Any) -> None:
-        targets = self._room(self._rules.lanes(kind))
-        if targets:
-            ts = int(self._clock() * 1000)
-            self._append(
-                Event(kind, ts, client.clientid, client.username, client.peername, targets, data=data)
-            )
-
-    def _on_filter(self, kind: EventType, client: Client, topic_filter: str, qos: int = 0) -> None:
-        shared = parse_shared(topic_filter)
-        targets = self._room(self._rules.targets(kind, shared[1] if shared else topic_filter))
-        if targets:
-            ts = int(self._clock() * 1000)
-            self._append(
-                Event(
-                    kind,
-                    ts,
-                    client.clientid,
-                    client.username,
-                    client.peername,
-                    targets,
-                    topic_filter,
-                    b"",
-                    qos,
-                )
-            )
-
-    def on_connect(self, client: Client, connect: Connect) -> int:
+    def _connection(self, kind: EventType, client: Client, **more: Any) -> None:
         self._lifecycle(
-            EventType.CLIENT_CONNECT,
+            kind,
             client,
             keepalive=client.keepalive,
             proto_ver=client.proto_ver,
-            ipaddress=client.peerhost,
+            sockname=client.sockname,
+            clean_start=client.clean_start,
+            expiry_interval=client.expiry_interval,
+            receive_maximum=client.receive_maximum,
+            is_bridge=client.is_bridge,
+            connected_at=client.connected_at,
+            **_props(client.properties),
+            **more,
         )
+
+    def on_connect(self, client: Client, connect: Connect) -> int:
+        self._connection(EventType.CLIENT_CONNECT, client, ipaddress=client.peerhost)
         return ACCEPT
 
     def on_connacked(self, client: Client, reason: str) -> None:
-        self._lifecycle(
-            EventType.CLIENT_CONNACK,
-            client,
-            keepalive=client.keepalive,
-            proto_ver=client.proto_ver,
-            conn_ack=reason,
-        )
+        self._connection(EventType.CLIENT_CONNACK, client, conn_ack=reason)
 
     def on_connected(self, client: Client) -> None:
-        self._lifecycle(
-            EventType.CLIENT_CONNECTED,
-            client,
-            keepalive=client.keepalive,
-            proto_ver=client.proto_ver,
-            ipaddress=client.peerhost,
-            connected_at=client.connected_at,
-        )
+        self._connection(EventType.CLIENT_CONNECTED, client, ipaddress=client.peerhost)
+
+    def on_ping(self, client: Client) -> None:
+        self._connection(EventType.CLIENT_PING, client)
 
     def on_disconnected(self, client: Client, reason: str, properties: Properties | None) -> None:
-        self._lifecycle(EventType.CLIENT_DISCONNECTED, client, reason=reason)
-
-    def on_terminated(self, client: Client, reason: str) -> None:
-        self._lifecycle(EventType.SESSION_TERMINATED, client, reason=reason)
+        self._lifecycle(
+            EventType.CLIENT_DISCONNECTED,
+            client,
+            reason=reason,
+            sockname=client.sockname,
+            proto_ver=client.proto_ver,
+            connected_at=client.connected_at,
+            **_props(properties),
+        )
 
     def on_subscribe(self, client: Client, subscription: Subscription, properties: Properties | None) -> int:
-        self._on_filter(EventType.CLIENT_SUBSCRIBE, client, subscription.topic_filter, subscription.qos)
+        kind = EventType.CLIENT_SUBSCRIBE
+        self._on_filter(kind, client, subscription.topic_filter, subscription.qos, _props(properties))
         return ACCEPT
 
     def on_unsubscribe(self, client: Client, topic_filter: str, properties: Properties | None) -> None:
-        self._on_filter(EventType.CLIENT_UNSUBSCRIBE, client, topic_filter)
+        self._on_filter(EventType.CLIENT_UNSUBSCRIBE, client, topic_filter, 0, _props(properties))
 
     def on_subscribed(
         self, client: Client, subscription: Subscription, properties: Properties | None
     ) -> None:
-        self._on_filter(EventType.SESSION_SUBSCRIBED, client, subscription.topic_filter, subscription.qos)
+        kind = EventType.SESSION_SUBSCRIBED
+        self._on_filter(kind, client, subscription.topic_filter, subscription.qos, _props(properties))
 
     def on_unsubscribed(
         self, client: Client, topic_filter: str, qos: int, properties: Properties | None
     ) -> None:
-        self._on_filter(EventType.SESSION_UNSUBSCRIBED, client, topic_filter)
+        self._on_filter(EventType.SESSION_UNSUBSCRIBED, client, topic_filter, qos, _props(properties))
 
-    def on_publish(self, client: Client, publish: Publish) -> int:
-        if self._full and not self._full.isdisjoint(
-            self._rules.targets(EventType.MESSAGE_PUBLISH, publish.topic)
-        ):
-            return ReasonCode.QUOTA_EXCEEDED
-        return ACCEPT
+    # -- messages --------------------------------------------------------------------------------------
+
+    def _publish_data(self, publish: Publish, number: int) -> dict[str, Any]:
+        data: dict[str, Any] = {"id": self._id % number}
+        if publish.properties is not None:
+            data["props"] = property_map(publish.properties)
+        if publish.dup:
+            data["dup"] = True
+        return data
 
     def on_published(self, client: Client, publish: Publish, ts: int, number: int) -> None:
         topic = publish.topic
@@ -169,35 +134,52 @@ class EventFeed(Hooks):
                     publish.payload,
                     publish.qos,
                     publish.retain,
+                    self._publish_data(publish, number),
                 )
             )
 
-    def _to_subscriber(
-        self, kind: EventType, client: Client, message: Message, qos: int, retain: bool
-    ) -> None:
-        targets = self._room(self._rules.targets(kind, message.topic))
+    def on_dropped(self, client: Client, publish: Publish, ts: int, number: int, reason: str) -> None:
+        kind = EventType.MESSAGE_DROPPED
+        targets = self._room(self._rules.targets(kind, publish.topic))
         if targets:
-            sender = message.client
-            self._append(
-                Event(
-                    kind,
-                    message.ts,
-                    sender.clientid,
-                    sender.username,
-                    sender.peername,
-                    targets,
-                    message.topic,
-                    message.payload,
-                    qos,
-                    retain,
-                    {"to_clientid": client.clientid, "to_username": client.username},
-                )
-            )
+            data = self._publish_data(publish, number)
+            data["reason"] = reason
+            data["at"] = int(self._clock() * 1000)
+            self._append(self._from_publish(kind, client, publish, ts, targets, data))
 
-    def on_delivered(self, client: Client, message: Message, qos: int, retain: bool) -> None:
-        self._to_subscriber(EventType.MESSAGE_DELIVERED, client, message, qos, retain)
+    def _to_subscriber_detailed(
+        self, kind: EventType, client: Client, message: Message, qos: int, retain: bool, **data: Any
+    ) -> None:
+        data["id"] = self._id % message.number
+        data["at"] = int(self._clock() * 1000)
+        data["to_peername"] = client.peername
+        if message.properties is not None or message.expiry is not None:
+            data["props"] = property_map(message.received())
+        self._to_subscriber(kind, client, message, qos, retain, data)
+
+    def on_delivered(self, client: Client, message: Message, qos: int, retain: bool, dup: bool) -> None:
+        kind = EventType.MESSAGE_DELIVERED
+        if dup:
+            self._to_subscriber_detailed(kind, client, message, qos, retain, dup=True)
+        else:
+            self._to_subscriber_detailed(kind, client, message, qos, retain)
 
     def on_acked(
         self, client: Client, message: Message, qos: int, retain: bool, properties: Properties | None
     ) -> None:
-        self._to_subscriber(EventType.MESSAGE_ACKED, client, message, qos, retain)
+        kind = EventType.MESSAGE_ACKED
+        if properties is None:
+            self._to_subscriber_detailed(kind, client, message, qos, retain)
+        else:
+            shown = property_map(properties)
+            self._to_subscriber_detailed(kind, client, message, qos, retain, ack_props=shown)
+
+    def on_delivery_dropped(
+        self, client: Client, message: Message, qos: int, retain: bool, reason: str
+    ) -> None:
+        kind = EventType.MESSAGE_DELIVERY_DROPPED
+        self._to_subscriber_detailed(kind, client, message, qos, retain, reason=reason)
+
+
+def _props(properties: Properties | None) -> dict[str, Any]:
+    return {} if properties is None else {"props": property_map(properties)}

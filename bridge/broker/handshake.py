@@ -38,6 +38,8 @@ def on_connect(conn: Connection, packet: Connect) -> None:
     elif len(clientid.encode()) > settings.max_client_id:
         code = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
     keepalive = packet.keepalive
+    expiry = _expiry(conn, packet, properties)
+    conn.peer_receive_maximum = min(properties.receive_maximum or 65535, settings.max_inflight_window)
     client = Client(
         clientid=clientid,
         username=packet.username,
@@ -48,17 +50,23 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         clean_start=packet.clean_start,
         connected_at=broker.now_ms(),
         properties=packet.properties,
+        receive_maximum=conn.peer_receive_maximum,
+        expiry_interval=expiry,
+        is_bridge=packet.bridge,
     )
     conn.client = client
+    named = not code
     for check in broker.hooks.on_connect:  # all of them: they also see who is refused
         verdict = check(client, packet)
         code = code or verdict
     if not code and properties.authentication_method is not None:
         code = ReasonCode.BAD_AUTHENTICATION_METHOD  # section 4.12: none is supported
+    if named:
+        for on_authenticated in broker.hooks.on_authenticated:
+            on_authenticated(client, code)
     if not code:
         code = broker.admit(clientid)
     conn.peer_max_packet = properties.maximum_packet_size or 0
-    expiry = _expiry(conn, packet, properties)
     answer = _answer(conn, properties, expiry, assigned) if version == 5 else None
     if not code and not conn.takes(len(encoder.encode_connack(version, False, 0, answer))):
         code = ReasonCode.PACKET_TOO_LARGE  # it could not read what it has to know
@@ -66,7 +74,6 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         _refuse(conn, code)
         return
 
-    conn.peer_receive_maximum = min(properties.receive_maximum or 65535, settings.max_inflight_window)
     conn.alias_max_out = min(properties.topic_alias_maximum or 0, settings.max_topic_alias, ALIASES_OUT)
     conn.keepalive = keepalive * settings.keepalive_multiplier
     conn.will = packet.will

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ACCEPT = 0
+NO_ACL = "default"
+"""The source of an authorization where no access rule decided."""
 
 
 class Hooks:
@@ -32,7 +34,8 @@ class Hooks:
     def on_authenticated(self, client: Client, code: int) -> None:
         """The checks of `on_connect` are done; `code` is their MQTT 5 reason code, 0 for success.
 
-        `client.anonymous` and `client.superuser` say what they found.
+        `client.anonymous` and `client.superuser` say what they found. A client whose id is not valid is
+        refused without it.
         """
 
     def on_connacked(self, client: Client, reason: str) -> None:
@@ -77,7 +80,7 @@ class Hooks:
         """A session ends because its client begins anew ([MQTT-3.1.2-4]); `on_terminated` follows."""
 
     def on_session_takenover(self, client: Client) -> None:
-        """A session goes on with another connection ([MQTT-3.1.4-3])."""
+        """A session goes on with another connection ([MQTT-3.1.4-3]); `client` is that of the old one."""
 
     def on_terminated(self, client: Client, reason: str) -> None:
         """The session has ended (`normal`, `expired`, `discarded`, …)."""
@@ -90,10 +93,12 @@ class Hooks:
         """The message was accepted at `ts` (Unix ms); `number` is its own since the broker's start."""
 
     def on_dropped(self, client: Client, publish: Publish, ts: int, number: int, reason: str) -> None:
-        """The message goes to nobody (INTEROP's reasons: `no_subscribers`, …)."""
+        """The message goes to nobody: `no_subscribers`, after `on_published`; or, without one,
+        `receive_maximum_exceeded` or `packet_identifier_inuse`.
+        """
 
-    def on_delivered(self, client: Client, message: Message, qos: int, retain: bool) -> None:
-        """The message was sent to the subscriber `client`."""
+    def on_delivered(self, client: Client, message: Message, qos: int, retain: bool, dup: bool) -> None:
+        """The message was sent to the subscriber `client`, with these flags."""
 
     def on_acked(
         self, client: Client, message: Message, qos: int, retain: bool, properties: Properties | None
@@ -103,7 +108,11 @@ class Hooks:
     def on_delivery_dropped(
         self, client: Client, message: Message, qos: int, retain: bool, reason: str
     ) -> None:
-        """The message is given up for one subscriber (INTEROP's reasons: `queue_full`, …)."""
+        """The message is given up for one subscriber.
+
+        `no_local`; `queue_full`; `expired` ([MQTT-3.3.2-5]); `qos0_msg`, it is QoS 0 and the session's client
+        is away; `too_large` for the client's Maximum Packet Size ([MQTT-3.1.2-24]).
+        """
 
 
 NAMES = tuple(name for name in vars(Hooks) if name.startswith("on_"))
@@ -131,7 +140,7 @@ class HookChain:
     on_publish: tuple[Callable[[Client, Publish], int], ...]
     on_published: tuple[Callable[[Client, Publish, int, int], None], ...]
     on_dropped: tuple[Callable[[Client, Publish, int, int, str], None], ...]
-    on_delivered: tuple[Callable[[Client, Message, int, bool], None], ...]
+    on_delivered: tuple[Callable[[Client, Message, int, bool, bool], None], ...]
     on_acked: tuple[Callable[[Client, Message, int, bool, Properties | None], None], ...]
     on_delivery_dropped: tuple[Callable[[Client, Message, int, bool, str], None], ...]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from bridge.broker.hooks import NO_ACL
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
 from bridge.mqtt.reasons import ReasonCode, disconnect_name
@@ -34,17 +35,22 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         code = _resolve(conn, packet, properties)
         if code:
             return
+    hooks = broker.hooks
+    for on_authorized in hooks.on_authorized:
+        on_authorized(client, "publish", packet.topic, True, NO_ACL)
     qos = packet.qos
     if qos == 2:
         waiting = session.awaiting_rel
         if packet.packet_id in waiting:
             # Still open: acknowledged again, published once ([MQTT-4.3.3-10]).
+            if not packet.dup:  # it may be another message
+                broker.drop(client, packet, "packet_identifier_inuse")
             conn.journal.ack(conn, encoder.encode(Pubrec(packet.packet_id), conn.version))
             return
         if len(waiting) >= broker.receive_maximum:
+            broker.drop(client, packet, "receive_maximum_exceeded")
             conn.fault(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages open than allowed")
             return
-    hooks = broker.hooks
     for check in hooks.on_publish:
         code = check(client, packet)
         if code:
@@ -54,14 +60,20 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     number = broker.numbered = broker.numbered + 1
     for on_published in hooks.on_published:
         on_published(client, packet, ts, number)
-    if packet.retain or broker.subscriptions.match(packet.topic):
-        message = broker.message(client, packet, ts)
+    matched = broker.subscriptions.match(packet.topic)
+    if matched:
+        message = broker.message(client, packet, ts, number)
         if packet.retain:
             broker.retain(message)
         if qos == 0:
             broker.route(message, session)
         else:
             conn.journal.after(broker.route, message, session)
+    else:
+        if packet.retain:
+            broker.retain(broker.message(client, packet, ts, number))
+        for on_dropped in hooks.on_dropped:
+            on_dropped(client, packet, ts, number, "no_subscribers")
     broker.stats.received += 1
     if qos == 1:
         conn.unacked += 1

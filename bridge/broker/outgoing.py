@@ -104,7 +104,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
         if message.expires is not None:
             left = message.expires - conn.broker.loop.time()
             if left <= 0 and not delivery.sent:
-                _forget(conn, packet_id)  # [MQTT-3.3.2-5]
+                _give_up(conn, delivery, packet_id, "expired")  # [MQTT-3.3.2-5]
                 return
             remaining = max(1, int(left))  # [MQTT-3.3.2-6]
         alias = None
@@ -119,10 +119,10 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
                 5, topic, message.payload, delivery.qos, delivery.retain, dup, packet_id, properties
             )
         except ValueError:  # with its identifiers it is longer than a packet can be
-            _unsendable(conn, packet_id, message.topic, alias)
+            _unsendable(conn, delivery, packet_id, alias)
             return
     elif message.expires is not None and message.expires <= conn.broker.loop.time() and not delivery.sent:
-        _forget(conn, packet_id)
+        _give_up(conn, delivery, packet_id, "expired")
         return
     elif packet_id or delivery.retain:
         data = encoder.encode_publish(
@@ -137,28 +137,32 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
             cached = encoded[version] = encoder.encode_publish(version, topic, message.payload)
         data = cached
     if conn.peer_max_packet and len(data) > conn.peer_max_packet:
-        _unsendable(conn, packet_id, message.topic, alias)  # [MQTT-3.1.2-25]
+        _unsendable(conn, delivery, packet_id, alias)  # [MQTT-3.1.2-24]
         return
     delivery.sent = True
     conn.queue(data)
     conn.broker.stats.sent += 1
     client = conn.client
     for on_delivered in conn.broker.hooks.on_delivered:
-        on_delivered(cast(Client, client), message, delivery.qos, delivery.retain)
+        on_delivered(cast(Client, client), message, delivery.qos, delivery.retain, dup)
 
 
-def _forget(conn: Connection, packet_id: int) -> None:
-    if packet_id and conn.session is not None:
-        conn.session.land(packet_id)
+def _give_up(conn: Connection, delivery: Delivery, packet_id: int, reason: str) -> None:
+    session = conn.session
+    assert session is not None  # noqa: S101
+    if packet_id:
+        session.land(packet_id)
+    for on_delivery_dropped in conn.broker.hooks.on_delivery_dropped:
+        on_delivery_dropped(session.client, delivery.message, delivery.qos, delivery.retain, reason)
 
 
-def _unsendable(conn: Connection, packet_id: int, topic: str, alias: int | None) -> None:
+def _unsendable(conn: Connection, delivery: Delivery, packet_id: int, alias: int | None) -> None:
     """Give up a message that is too large for this client, as if it had been delivered ([MQTT-3.1.2-25])."""
-    _forget(conn, packet_id)
     if alias is not None and conn.aliases_out is not None and alias == len(conn.aliases_out):
         # It may be the alias's first: the client must not miss the packet that sets it.
-        conn.aliases_out.pop(topic, None)
+        conn.aliases_out.pop(delivery.message.topic, None)
     conn.broker.stats.dropped += 1
+    _give_up(conn, delivery, packet_id, "too_large")
 
 
 def _alias(conn: Connection, topic: str) -> tuple[str, int | None]:

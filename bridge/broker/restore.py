@@ -48,6 +48,7 @@ def _connection(broker: Broker, serial: int, row: ConnectionRow) -> bool:
         proto_ver=row.proto_ver,
         keepalive=row.keepalive,
         connected_at=row.connected_at,
+        sockname=row.sockname,
     )
     session = broker.sessions.get(row.clientid)
     will = row.will

@@ -35,6 +35,7 @@ class ConnectionRow(msgspec.Struct, array_like=True):
     expiry: int
     will: Will | None = None
     will_at: int = 0
+    sockname: str = ""  # new fields come last and have defaults: older stores are read too
 
 
 class SessionRow(msgspec.Struct, array_like=True):

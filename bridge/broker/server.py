@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from bridge.broker.client import Client, Message
 from bridge.broker.connection import Connection
-from bridge.broker.hooks import HookChain, Hooks
+from bridge.broker.hooks import NO_ACL, HookChain, Hooks
 from bridge.broker.listeners import key_of, listen
 from bridge.broker.outgoing import deliver
 from bridge.broker.retained import Retained
@@ -20,7 +20,7 @@ from bridge.broker.subscriptions import Subscriptions
 from bridge.broker.turn import Turn
 from bridge.config.settings import Listener, Mqtt
 from bridge.journal.journal import Journal
-from bridge.mqtt.packets import Connect, Publish, Will
+from bridge.mqtt.packets import Connect, Properties, Publish, Will
 from bridge.mqtt.reasons import ReasonCode
 from bridge.mqtt.wire import shown
 
@@ -186,6 +186,9 @@ class Broker:
             reason = "discarded" if packet.clean_start else "takenover"
             session.connection.end(reason, ReasonCode.SESSION_TAKEN_OVER)  # [MQTT-3.1.4-3]
             session = self.sessions.get(client.clientid)
+            if session is not None and reason == "takenover":
+                for on_takenover in self.hooks.on_session_takenover:
+                    on_takenover(session.client)
         if session is not None and packet.clean_start:
             self.terminate(session, "discarded")  # [MQTT-3.1.2-4]
             session = None
@@ -207,6 +210,8 @@ class Broker:
         else:
             self.rows.forget(session)
         self.stats.sessions_opened += 1
+        for on_opened in self.hooks.on_session_resumed if present else self.hooks.on_session_created:
+            on_opened(client)
         return session, present
 
     def _row(self, connection: Connection, client: Client, expiry: int, will_at: int = 0) -> ConnectionRow:
@@ -220,9 +225,12 @@ class Broker:
             expiry,
             connection.will,
             will_at,
+            client.sockname,
         )
 
-    def disconnected(self, connection: Connection, reason: str, *, publish_will: bool) -> None:
+    def disconnected(
+        self, connection: Connection, reason: str, properties: Properties | None, *, publish_will: bool
+    ) -> None:
         """A connected client's connection has ended: will, hooks, session, in this order."""
         session = connection.session
         client = connection.client
@@ -241,7 +249,7 @@ class Broker:
                 self.publish_will(client, will)
             self.rows.gone(connection.serial)
         for on_disconnected in self.hooks.on_disconnected:
-            on_disconnected(client, reason, None)
+            on_disconnected(client, reason, properties)
         self.away[session.clientid] = session
         if session.expiry:
             session.expires_at = now + session.expiry
@@ -258,6 +266,9 @@ class Broker:
             self.subscriptions.remove(session.clientid, topic_filter)
         self._settle_will(session)
         self.rows.forget(session)
+        if reason == "discarded":
+            for on_discarded in self.hooks.on_session_discarded:
+                on_discarded(session.client)
         for on_terminated in self.hooks.on_terminated:
             on_terminated(session.client, reason)
 
@@ -277,12 +288,14 @@ class Broker:
 
     # -- messages -----------------------------------------------------------------------------------------
 
-    def message(self, client: Client, publish: Publish, ts: int | None = None) -> Message:
-        """The application message of a PUBLISH or a will."""
+    def message(self, client: Client, publish: Publish, ts: int, number: int) -> Message:
+        """The application message of a PUBLISH or a will, received at `ts` (Unix ms)."""
         properties = publish.properties
-        expires = None
-        if properties is not None and properties.message_expiry_interval is not None:
-            expires = self.loop.time() + properties.message_expiry_interval
+        expires = expiry = None
+        if properties is not None:
+            expiry = properties.message_expiry_interval
+            if expiry is not None:
+                expires = self.loop.time() + expiry
         return Message(
             publish.topic,
             publish.payload,
@@ -290,23 +303,37 @@ class Broker:
             publish.retain,
             forwardable(properties),
             client,
-            self.now_ms() if ts is None else ts,
+            ts,
             expires,
+            number,
+            expiry,
         )
+
+    def drop(self, client: Client, publish: Publish, reason: str) -> None:
+        """Tell of a PUBLISH that is not accepted although its client may publish it."""
+        number = self.numbered = self.numbered + 1
+        for on_dropped in self.hooks.on_dropped:
+            on_dropped(client, publish, self.read_at, number, reason)
 
     def publish_will(self, client: Client, will: Will) -> None:
         """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
         ts = self.now_ms()
-        self.numbered += 1
+        number = self.numbered = self.numbered + 1
         packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
+        for on_authorized in self.hooks.on_authorized:
+            on_authorized(client, "publish", packet.topic, True, NO_ACL)
         for on_published in self.hooks.on_published:
-            on_published(client, packet, ts, self.numbered)
-        message = self.message(client, packet, ts)
+            on_published(client, packet, ts, number)
+        message = self.message(client, packet, ts, number)
         if message.retain:
             self.retain(message)
         self.stats.received += 1
-        # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
-        self.journal.after(self.route, message, self.sessions.get(client.clientid))
+        if self.subscriptions.match(packet.topic):
+            # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
+            self.journal.after(self.route, message, self.sessions.get(client.clientid))
+        else:
+            for on_dropped in self.hooks.on_dropped:
+                on_dropped(client, packet, ts, number, "no_subscribers")
 
     def retain(self, message: Message) -> None:
         """Keep, replace or delete the topic's retained message."""
@@ -315,12 +342,27 @@ class Broker:
 
     def route(self, message: Message, sender: Session | None) -> None:
         """Give a message to everybody who subscribed to its topic."""
+        hooks = self.hooks
         matched = self.subscriptions.match(message.topic)
+        if hooks.on_dropped and not matched:  # whoever it was for has gone since
+            publish = Publish(
+                message.topic, message.payload, message.qos, message.retain, properties=message.received()
+            )
+            for on_dropped in hooks.on_dropped:
+                on_dropped(message.client, publish, message.ts, message.number, "no_subscribers")
         for found in matched.matches:
             match = found
             if match.session is sender:
                 local = match.local
                 if local is None:
+                    for on_delivery_dropped in hooks.on_delivery_dropped:
+                        on_delivery_dropped(
+                            match.session.client,
+                            message,
+                            min(message.qos, match.qos),
+                            message.retain and match.retain_as_published,
+                            "no_local",
+                        )
                     continue
                 match = local
             self._deliver(
@@ -352,18 +394,26 @@ class Broker:
             deliver(connection, delivery)
         elif delivery.qos:
             self.enqueue(session, delivery)
+        else:
+            self._undelivered(session, delivery, "qos0_msg")
+
+    def _undelivered(self, session: Session, delivery: Delivery, reason: str) -> None:
+        for on_delivery_dropped in self.hooks.on_delivery_dropped:
+            on_delivery_dropped(session.client, delivery.message, delivery.qos, delivery.retain, reason)
 
     def enqueue(self, session: Session, delivery: Delivery) -> None:
         """Queue for a session that does not take it now; what a full queue gives up is counted."""
         settings = self.settings
         lost = session.enqueue(delivery, settings.max_mqueue_len, settings.max_mqueue_bytes)
         if lost:
-            self.stats.dropped += lost
-            if session.dropped == lost:  # the first time
+            self.stats.dropped += len(lost)
+            if session.dropped == len(lost):  # the first time
                 log.warning(
                     "client %s: its queue is full (mqtt.max_mqueue_len), messages are lost",
                     shown(session.clientid),
                 )
+            for given_up in lost:
+                self._undelivered(session, given_up, "queue_full")
 
     # -- time ---------------------------------------------------------------------------------------------
 

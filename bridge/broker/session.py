@@ -116,17 +116,16 @@ class Session:
         """Whether it outlives its connection."""
         return self.expiry > 0
 
-    def enqueue(self, delivery: Delivery, max_len: int, max_bytes: int) -> int:
-        """Put it at the queue's end; returns how many deliveries were given up, itself perhaps among them."""
+    def enqueue(self, delivery: Delivery, max_len: int, max_bytes: int) -> list[Delivery]:
+        """Put it at the queue's end; returns the deliveries that were given up, itself perhaps among them."""
         size = delivery.message.size
-        lost = 0
+        lost: list[Delivery] = []
         while len(self.queue) >= max_len or self.queue_bytes + size > max_bytes:
-            lost += 1
+            self.dropped += 1
             if delivery.qos == 0 or size > max_bytes or not self.queue or self.queue[0].qos > 0:
-                self.dropped += lost
+                lost.append(delivery)
                 return lost
-            self.take()
-        self.dropped += lost
+            lost.append(self.take())
         if self.queue is _NO_QUEUE:
             self.queue = deque()
         self.queue.append(delivery)

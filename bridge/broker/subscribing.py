@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge.broker.hooks import NO_ACL
 from bridge.broker.outgoing import drain
 from bridge.broker.session import Owed, Subscribed, filter_size
 from bridge.mqtt import encoder
@@ -34,6 +35,8 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
             conn.fault(ReasonCode.TOPIC_FILTER_INVALID, text)
             return
         if not code:
+            for on_authorized in broker.hooks.on_authorized:
+                on_authorized(client, "subscribe", wanted.topic_filter, True, NO_ACL)
             for check in broker.hooks.on_subscribe:
                 code = code or check(client, wanted, packet.properties)
         known = wanted.topic_filter in session.subscriptions

@@ -95,16 +95,19 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     * client_connected: keepalive, proto_ver, ipaddress, connected_at (ms)
     * client_disconnected, session_terminated: reason
     * client_check_authn_complete: conn_ack, is_anonymous, is_superuser
-    * client_check_authz_complete: action (`publish` or `subscribe`), result, authz_source
+    * client_check_authz_complete: action (`publish` or `subscribe`), result (`allow` or `deny`), authz_source
+    * client_ping: keepalive, proto_ver
     * message_delivered, message_acked: to_clientid, to_username
     * message_dropped: reason
     * message_delivery_dropped: reason, to_clientid, to_username
 
-    And what only the detailed formats show, where one of the targets has such a format
-    (`bridge.events.rules.Rules.detailed`); property maps are those of `bridge.mqtt.property_names`:
+    And what only the detailed formats show, where a lane that listens to the type has such a format
+    (`bridge.events.rules.Rules.detailed`). Property maps are those of `bridge.mqtt.property_names`; `props`,
+    `ack_props` and `dup` are there only where there are any, or where it is true:
 
-    * message events: id (32 hexadecimal digits), dup, props (PUBLISH), at (ms at which a delivered, acked or
-      dropped event happened); acked: ack_props; delivered, acked, delivery_dropped: to_peername
+    * message events: id (32 hexadecimal digits), props (PUBLISH), dup (of a delivered one: sent again), at
+      (ms at which a delivered, acked or dropped event happened); acked: ack_props; delivered, acked,
+      delivery_dropped: to_peername
     * client_connect, _connack, _connected, _ping: sockname, clean_start, expiry_interval (s), connected_at,
       is_bridge, receive_maximum, keepalive, proto_ver, props (CONNECT)
     * client_disconnected: sockname, proto_ver, connected_at, props (DISCONNECT)

@@ -14,9 +14,10 @@ import pytest
 
 from bridge.broker.hooks import Hooks
 from bridge.config.settings import Listener, Mqtt
+from bridge.events.rules import Rules
 from bridge.journal.memory import MemoryStore
 from bridge.journal.store import Store
-from tests.integration.broker.running import Running, Start
+from tests.integration.broker.running import NANOMQ_EVENTS, Running, Start
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -34,7 +35,7 @@ async def start() -> AsyncIterator[Start]:
     """`await start(max_mqueue_len=5, ...)`: a broker with these `mqtt` settings; several may run.
 
     `store`: a Store (in memory if not given); `listeners`: default one TCP port; `hooks`: more Hooks;
-    `clock`: Unix seconds.
+    `clock`: Unix seconds; `rules`: which events its journal gets.
     """
     running: list[Running] = []
     failures: list[dict[str, Any]] = []
@@ -47,10 +48,12 @@ async def start() -> AsyncIterator[Start]:
         listeners: tuple[Listener, ...] = (),
         hooks: tuple[Hooks, ...] = (),
         clock: Callable[[], float] | None = None,
+        rules: Rules = NANOMQ_EVENTS,
         **settings: Any,
     ) -> Running:
         more = {} if clock is None else {"clock": clock}
-        one = Running(store if store is not None else MemoryStore(), Mqtt(**settings), hooks, **more)
+        store = store if store is not None else MemoryStore()
+        one = Running(store, Mqtt(**settings), hooks, rules, **more)
         running.append(one)
         await one.start(*listeners)
         return one

@@ -21,11 +21,14 @@ from bridge.journal.store import Store
 from bridge.mqtt.packets import Connect, Publish, Subscription
 from tests.integration.mqtt_client import TIMEOUT_S, Client
 
-ALL_EVENTS = Rules((1, kind, None) for kind in EventType)
+NANOMQ_EVENTS = Rules((1, kind, None) for kind in EventType if kind <= EventType.MESSAGE_ACKED)
+"""The twelve events that NanoMQ names, without details."""
+EVERY_EVENT = Rules(((1, kind, None) for kind in EventType), detailed={1})
+"""All there are, with all that EMQX's bodies show."""
 
 
 class Recorder(Hooks):
-    """Every hook call as a tuple: name, client id, and what tells it apart."""
+    """The hook calls behind NanoMQ's events as tuples: name, client id, and what tells it apart."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -62,7 +65,7 @@ class Recorder(Hooks):
     def on_published(self, client: BrokerClient, publish: Publish, ts: int, number: int) -> None:
         self.calls.append(("publish", client.clientid, publish.topic, publish.payload))
 
-    def on_delivered(self, client: BrokerClient, message: Message, qos: int, retain: bool) -> None:
+    def on_delivered(self, client: BrokerClient, message: Message, qos: int, retain: bool, dup: bool) -> None:
         self.calls.append(("delivered", client.clientid, message.topic, message.payload))
 
     def on_acked(
@@ -82,7 +85,9 @@ class Recorder(Hooks):
 class Running:
     """A broker that runs, with what it was made of, what its hooks saw and what its journal stored."""
 
-    def __init__(self, store: Store, settings: Mqtt, hooks: tuple[Hooks, ...], **broker: Any) -> None:
+    def __init__(
+        self, store: Store, settings: Mqtt, hooks: tuple[Hooks, ...], rules: Rules, **broker: Any
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.store = store
         self.journal = Journal(store, self.loop)
@@ -90,7 +95,7 @@ class Running:
         self.recorder = Recorder()
         self.events: list[Event] = []
         self.journal.on_commit.append(self._committed)
-        self.broker.set_hooks([EventFeed(self.journal, ALL_EVENTS), self.recorder, *hooks])
+        self.broker.set_hooks([EventFeed(self.journal, rules), self.recorder, *hooks])
         self.ports: list[int] = []
         self.lost = 0
         self.clients: list[Client] = []

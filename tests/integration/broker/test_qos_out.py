@@ -277,7 +277,7 @@ async def test_a_full_queue_gives_up_its_oldest_message_if_that_is_qos0() -> Non
 
     def put(qos: int, payload: bytes) -> int:
         message = Message("a", payload, qos, False, None, client, 0, None)
-        return session.enqueue(Delivery(message, qos, False, None), 4, 10_000)
+        return len(session.enqueue(Delivery(message, qos, False, None), 4, 10_000))
 
     def queued() -> list[bytes]:
         return [delivery.message.payload for delivery in session.queue]
