@@ -15,12 +15,15 @@ SLICES = 4
 WARM = 10_000
 PAYLOAD = 100
 FEW, MANY = 10, 1000
+CONNECTIONS = 1000
+"""Of all webhooks together, so that ten and a thousand have the same number of requests in flight."""
 
 
 def webhooks(number: int, prefix: str, port: int) -> str:
     """So many webhooks, each of a topic filter of its own: `<prefix>/0/#`, `<prefix>/1/#`, …"""
+    pool = max(CONNECTIONS // number, 1)
     return "\n".join(
-        f'webhooks.w{at} {{ url = "http://127.0.0.1:{port}/hook", pool_size = 1, '
+        f'webhooks.w{at} {{ url = "http://127.0.0.1:{port}/hook", pool_size = {pool}, '
         f'events = [ {{ event = on_message_publish, topic = "{prefix}/{at}/#" }} ] }}'
         for at in range(number)
     )
