@@ -20,13 +20,14 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
-from bridge.config.settings import BacklogBound, Endpoint, Mqtt, Settings
+from bridge.config.settings import BacklogBound, DeadBound, Endpoint, Mqtt, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
+from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.egress import EgressError
 from bridge.delivery.lane import Lane
@@ -93,6 +94,7 @@ class App:
             # Before anything is sent, or added by `restore`.
             self.waiting[lane.id] = lane.backlog_events + len(state.holes) + state.retries
         self.parked = self._park()
+        self.dead_bounds = self._bound_dead()
         self.dispatcher = Dispatcher(self.lanes)
         for lane in self.lanes:
             lane.on_dirty = self.journal.touch
@@ -122,6 +124,15 @@ class App:
             for state in self.store.lanes()
             if state.id not in served
         ]
+
+    def _bound_dead(self) -> DeadBounds:
+        """Dead letters are kept within bounds, those of endpoints that are not served too."""
+        bounds = DeadBounds(self.journal, self.loop)
+        settings = {endpoint.name: endpoint.dead for endpoint in self.settings.webhooks}
+        owners: list[Lane | Parked] = [*self.lanes, *self.parked]
+        for owner in owners:
+            bounds.watch(owner, settings.get(owner.name, DeadBound()))
+        return bounds
 
     def _rules(self, endpoints: Iterable[Endpoint]) -> Rules:
         lanes = {lane.endpoint.name: lane.id for lane in self.lanes}
@@ -166,6 +177,7 @@ class App:
         await self._serve_commands()
         self._watch()
         self._expire_parked()
+        self.dead_bounds.start()
         self._warn()
         return self._lines(lost)
 
@@ -279,6 +291,7 @@ class App:
             if timer is not None:
                 timer.cancel()
         self.rates.stop()
+        self.dead_bounds.stop()
         if self.control is not None:
             self.control.close()
         self.broker.shut_down()

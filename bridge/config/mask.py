@@ -130,7 +130,7 @@ def _webhook(endpoint: Endpoint) -> list[str]:
     )
     parts = {
         name: getattr(endpoint, name)
-        for name in ("backlog", "retry", "breaker", "rate_limit", "batch", "attempts")
+        for name in ("backlog", "retry", "dead", "breaker", "rate_limit", "batch", "attempts")
     }
     keys = [key for key in WEBHOOK.keys if key is not BATCH_ENABLE and key.kind is not SOURCE]
     lines = ["webhook {", *_lines(keys, shown, **parts), *_signing(endpoint)]

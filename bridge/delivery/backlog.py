@@ -103,6 +103,23 @@ class Backlog:
                 reads -= 1
         return bool(self.fresh)
 
+    def oldest_ts(self) -> int | None:
+        """Unix ms of the oldest event that waits; None if there is none. Raises StoreError.
+
+        Where nothing is in memory it is read from the log, for as far as a turn may look.
+        """
+        if self.fresh:
+            return self.fresh[0][1].ts
+        position = self.tail
+        for _ in range(READS if self.behind else 0):
+            items, after = self._store.read(self.lane, position, 1)
+            if items:
+                return items[0][1].ts
+            if after <= position or after >= self._store.head:
+                break
+            position = after
+        return None
+
     def drop_bytes(self, keep: int) -> Amount:
         """Give up the oldest events until at most `keep` bytes wait (in the log: whole batches)."""
         dropped = Amount(0, 0)

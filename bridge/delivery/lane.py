@@ -174,6 +174,16 @@ class Lane(Sender):
             times.append(self._backlog.fresh[0][1].ts)
         return min(times, default=None)
 
+    def oldest_waiting(self) -> int | None:
+        """Unix ms of the oldest event in flight or waiting for its first attempt, in memory or in the log.
+
+        Raises StoreError.
+        """
+        times = [c.event.ts for c in self.pool.connections if c.busy]
+        times += [event.ts for _, event, row in self._retries.ready if row is None]
+        waiting = self._backlog.oldest_ts()
+        return min(times, default=waiting) if waiting is None else min([waiting, *times])
+
     def _unsettled(self) -> list[int]:
         """The dispatched sequences that the cursor has as holes, in no order."""
         holes = [c.seq for c in self.pool.connections if c.busy and c.row is None]

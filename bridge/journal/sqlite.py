@@ -36,7 +36,7 @@ from bridge.journal.lock import FileLock
 from bridge.journal.sqlite_changes import UNPIN, apply_changes
 from bridge.journal.sqlite_log import SqliteLog
 from bridge.journal.sqlite_schema import store_error
-from bridge.journal.store import Backlog, DeadLetter, LaneState, StoreError
+from bridge.journal.store import Backlog, DeadLetter, DeadTotals, LaneState, OldDead, StoreError, lane_space
 from bridge.journal.syncer import Syncer
 from bridge.journal.wal import WalFile
 
@@ -61,7 +61,7 @@ _CHANGE_COST = 128
 _INSERT = "INSERT INTO log VALUES (?, ?, ?, ?, ?)"
 _LANES = (
     "SELECT id, name, position, holes, (SELECT count(*) FROM retries WHERE lane = id),"
-    " (SELECT count(*) FROM dead WHERE lane = id) FROM lanes"
+    " coalesce((SELECT letters FROM dead_totals WHERE lane = id), 0) FROM lanes"
 )
 
 P = ParamSpec("P")
@@ -356,6 +356,8 @@ class SqliteStore:
             execute("DELETE FROM lanes WHERE id = ?", (lane,))
             execute("DELETE FROM retries WHERE lane = ?", (lane,))
             execute("DELETE FROM dead WHERE lane = ?", (lane,))
+            execute("DELETE FROM dead_totals WHERE lane = ?", (lane,))
+            execute("DELETE FROM state WHERE space LIKE ?", (lane_space("%", lane),))
             self._db.executemany(UNPIN, seqs)
         self._lane_ids.discard(lane)
         self._ticket += 1
@@ -376,10 +378,22 @@ class SqliteStore:
     def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
         """See `Store.dead`."""
         rows = self._db.execute(
-            "SELECT * FROM dead WHERE lane = ? AND seq > ? ORDER BY seq LIMIT ?",
+            "SELECT lane, seq, attempt, at, error FROM dead WHERE lane = ? AND seq > ? ORDER BY seq LIMIT ?",
             (lane, after, -1 if limit is None else limit),
         ).fetchall()
         return [DeadLetter(*row) for row in rows]
+
+    @_translated
+    def dead_totals(self, lane: int) -> DeadTotals:
+        """See `Store.dead_totals`."""
+        query = "SELECT letters, bytes FROM dead_totals WHERE lane = ?"
+        return DeadTotals(*(self._db.execute(query, (lane,)).fetchone() or (0, 0)))
+
+    @_translated
+    def oldest_dead(self, lane: int, limit: int) -> list[OldDead]:
+        """See `Store.oldest_dead`."""
+        query = "SELECT at, seq, size FROM dead WHERE lane = ? ORDER BY at, seq LIMIT ?"
+        return [OldDead(*row) for row in self._db.execute(query, (lane, limit)).fetchall()]
 
     @_translated
     def read(self, lane: int, position: int, max_bytes: int) -> tuple[list[tuple[int, Event]], int]:

@@ -38,6 +38,7 @@ from bridge.config.settings import (
     BatchPolicy,
     BreakerPolicy,
     Credentials,
+    DeadBound,
     Egress,
     Endpoint,
     Listener,
@@ -67,6 +68,7 @@ ELSEWHERE = {
     (Endpoint, "events"): "webhook.events",
     (Endpoint, "backlog"): "webhook.backlog",
     (Endpoint, "retry"): "webhook.retry",
+    (Endpoint, "dead"): "webhook.dead",
     (Endpoint, "breaker"): "webhook.breaker",
     (Endpoint, "rate_limit"): "webhook.rate_limit",
     (Endpoint, "signature"): "webhook.signature",
@@ -161,8 +163,8 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
 
 
 MODELS: list[type[BaseModel]] = [
-    Endpoint, BacklogBound, RetryPolicy, BreakerPolicy, RateLimit, BatchPolicy, Signature, Credentials,
-    AttemptLog, Tls, Mqtt, Listener, Log, Rotation, StoreSettings, Auth, Egress,
+    Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
+    Credentials, AttemptLog, Tls, Mqtt, Listener, Log, Rotation, StoreSettings, Auth, Egress,
 ]  # fmt: skip
 
 
