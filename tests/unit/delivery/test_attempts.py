@@ -205,6 +205,16 @@ BEGINNINGS: list[tuple[bytes, tuple[int | None, str, str]]] = [
     ),
     (b"HTTP/1.0 404 Not\xff Found\r\nB", (404, "HTTP/1.0 404 Not\ufffd Found", "")),
     (b"SSH-2.0-OpenSSH\r\n", (None, "", "SSH-2.0-OpenSSH\n")),
+    # What follows a whole response belongs to no request.
+    (
+        OK + b"A: b\r\nContent-Length: 2\r\n\r\nhithere",
+        (200, "HTTP/1.1 200 OK\nA: b\nContent-Length: 2", "hi"),
+    ),
+    (
+        OK + b"Content-Length: 2\r\n\r\nhiHTTP/1.1 500 No\r\nC: d\r\n\r\nwhy",
+        (200, "HTTP/1.1 200 OK\nContent-Length: 2", "hi"),
+    ),
+    (b"HTTP/1.1 204\r\n\r\ngarbage", (204, "HTTP/1.1 204", "")),
     (OK + b"\r\n\xff\x00", (200, "HTTP/1.1 200 OK", "\ufffd\ufffd")),
     (
         b"HTTP/1.1 401 U\r\nWWW-Authenticate: Basic\r\nX-Auth-Token: abc\r\n\r\n",
