@@ -56,9 +56,11 @@ class AttemptSink(Protocol):
         """No request could be made of an event."""
 
 
-# seq, attempt, deadline and end (loop time), address, request, response, event's type, number of events,
-# topic, client id, outcome
-Entry = tuple[int, int, float, float, str, bytes, bytes, int, int, str, str, "Outcome | None"]
+# seq, deadline and end (loop time), address, request, response, event's type, topic, client id
+_First = tuple[int, float, float, str, bytes, bytes, int, str, str]
+"""A first attempt of one event that has succeeded."""
+# and attempt, number of events, outcome
+Entry = tuple[int, float, float, str, bytes, bytes, int, str, str, int, int, "Outcome | None"]
 
 
 class Attempts:
@@ -97,7 +99,7 @@ class Attempts:
 
     def _make_succeeded(self, now: Callable[[], float], successes: int) -> Callable[[Connection], None]:
         """The hot path: a closure, and no property on the way, since each attribute counts here."""
-        self._successes: deque[Entry] = deque(maxlen=successes)
+        self._successes: deque[_First | Entry] = deque(maxlen=successes)
         append = self._successes.append
         cut = self._cut
 
@@ -105,25 +107,21 @@ class Attempts:
             """See `AttemptSink`."""
             request = connection._request
             raw = connection.raw
-            if len(request) > HEAD_BYTES or len(raw) > HEAD_BYTES:
+            if connection.row is not None or len(request) > HEAD_BYTES or len(raw) > HEAD_BYTES:
                 append(cut(connection, raw, None))
                 return
             event: Event = connection.event
-            row = connection.row
             append(
                 (
                     connection.seq,
-                    connection.attempt,
                     connection.deadline,
                     now(),
                     connection.address,
                     request,
                     raw,
                     event.type,
-                    1 if row is None else len(row.seqs),
                     event.topic,
                     event.clientid,
-                    None,
                 )
             )
 
@@ -138,23 +136,23 @@ class Attempts:
         now = self._now()
         topic, clientid = event.topic[:TEXT_CHARACTERS], event.clientid[:TEXT_CHARACTERS]
         deadline = now + self._timeout
-        self._fail((seq, attempt, deadline, now, "", b"", b"", event.type, 1, topic, clientid, outcome))
+        self._fail((seq, deadline, now, "", b"", b"", event.type, topic, clientid, attempt, 1, outcome))
 
     def _cut(self, connection: Connection, raw: bytes, outcome: Outcome | None) -> Entry:
         """An entry that holds no more of a long request, or of a long topic, than is kept."""
         event: Event = connection.event
         return (
             connection.seq,
-            connection.attempt,
             connection.deadline,
             self._now(),
             connection.address,
             connection.request[:HEAD_BYTES],
             raw[: HEAD_BYTES + BODY_BYTES],
             event.type,
-            1 if connection.row is None else len(connection.row.seqs),
             event.topic[:TEXT_CHARACTERS],
             event.clientid[:TEXT_CHARACTERS],
+            connection.attempt,
+            1 if connection.row is None else len(connection.row.seqs),
             outcome,
         )
 
@@ -170,13 +168,15 @@ class Attempts:
         """Up to `limit` rows for the store, failures first; they are gone from here. `offset` (s) makes
         Unix time of loop time."""
         rows: list[Row] = []
-        for entries in (self._failures, self._successes):
-            while entries and len(rows) < limit:
-                rows.append(self._row(entries.popleft(), offset))
+        while self._failures and len(rows) < limit:
+            rows.append(self._row(self._failures.popleft(), offset))
+        while self._successes and len(rows) < limit:
+            entry = self._successes.popleft()
+            rows.append(self._row(entry if len(entry) == 12 else (*entry, 1, 1, None), offset))
         return rows
 
     def _row(self, entry: Entry, offset: float) -> Row:
-        seq, attempt, deadline, ended, address, request, raw, kind, count, topic, clientid, outcome = entry
+        seq, deadline, ended, address, request, raw, kind, topic, clientid, attempt, count, outcome = entry
         began = deadline - self._timeout
         if raw != self._last[0]:
             self._last = (raw, response_parts(raw, self._scrub))

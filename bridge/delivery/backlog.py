@@ -59,14 +59,26 @@ class Backlog:
 
     def push(self, items: Sequence[tuple[int, Event]], end: int) -> None:
         """Take the lane's events of committed batches, ascending; every event below `end` was offered."""
+        self._add([(seq, event, event_size(event)) for seq, event in items], end)
+
+    def push_from(self, first: int, events: Sequence[Event]) -> None:
+        """Take from a committed batch's events those that are for this lane; `first` is the first one's
+        sequence."""
+        own = self.lane
+        self._add(
+            [
+                (seq, event, len(event.payload) + len(event.topic) + len(event.clientid) + EVENT_OVERHEAD)
+                for seq, event in enumerate(events, first)
+                if own in event.targets
+            ],
+            first + len(events),
+        )
+
+    def _add(self, taken: list[tuple[int, Event, int]], end: int) -> None:
         if end <= self.tail:
             return  # read from the log before
-        tail = self.tail
-        taken = [
-            (seq, event, len(event.payload) + len(event.topic) + len(event.clientid) + EVENT_OVERHEAD)
-            for seq, event in items
-            if seq >= tail
-        ]
+        if taken and taken[0][0] < self.tail:
+            taken = [item for item in taken if item[0] >= self.tail]
         size = sum([item[2] for item in taken])
         if not self.behind and (
             len(self.fresh) + len(taken) > MEMORY_EVENTS or self.memory_bytes + size > MEMORY_BYTES

@@ -138,10 +138,7 @@ class Connection(asyncio.Protocol):
         self.attempt = attempt
         sign = pool.sign
         if sign is None:
-            request = (
-                b"%b%016x\r\nwebhook-timestamp: %d\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n\r\n%b"
-                % (pool.head, seq, pool.clock(), attempt, len(body), body)
-            )
+            request = pool.request(seq, attempt, body)
         else:
             name = b"%016x" % seq
             try:

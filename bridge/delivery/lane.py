@@ -208,15 +208,15 @@ class Lane(Sender):
 
     def push(self, first_seq: int, events: Sequence[Event]) -> None:
         """Take from just committed events those that are for this lane; `first_seq` is the first one's."""
-        own = self.id
-        self.take(
-            [(seq, event) for seq, event in enumerate(events, first_seq) if own in event.targets],
-            first_seq + len(events),
-        )
+        self._backlog.push_from(first_seq, events)
+        self._hold_bound()
 
     def take(self, items: Sequence[tuple[int, Event]], end: int) -> None:
         """Take this lane's just committed events; every event below the sequence `end` was offered."""
         self._backlog.push(items, end)
+        self._hold_bound()
+
+    def _hold_bound(self) -> None:
         try:
             if self.bounds.check_bytes():
                 self._touch()
@@ -315,17 +315,22 @@ class Lane(Sender):
     # -- outcomes --------------------------------------------------------------------------------------
 
     def _succeeded(self, connection: Connection) -> None:
-        event: Event = connection.event
-        row: Row | None = connection.row
         if self.attempts is not None:
             self.attempts.succeeded(connection)
+        row: Row | None = connection.row
         if self._gate.strict:
             if self._health.succeeded():
                 self._retries.all_due()
-            self._delivered(event, row)
+            self._delivered(connection.event, row)
             self._go_on(connection)
             return
-        self._delivered(event, row)
+        event: Event = connection.event
+        if row is not None or self._keyed or event.type not in MESSAGES:
+            self._delivered(event, row)
+        else:
+            self.delivered += 1
+            if not self.dirty:
+                self._progress()
         if connection.open and not self._stopping and self._batcher is None:
             if not self._feed(connection):
                 self.pool.release(connection)
@@ -337,10 +342,9 @@ class Lane(Sender):
             self.delivered += 1
             if not self.dirty:
                 self._progress()
-            if self._keyed or event.type not in MESSAGES:
-                key = self._key_of(event)
-                if key:
-                    self._retries.release(key)
+            key = self._key_of(event)
+            if key:
+                self._retries.release(key)
             return
         self.delivered += len(row.seqs)
         self._retries.settle(row)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Container
 
 from bridge.delivery.connect import Connector, Network
 from bridge.delivery.http import Connection
+from bridge.delivery.request import request_maker
 from bridge.delivery.retry import Outcome
 from bridge.delivery.target import Target
 
@@ -45,6 +46,7 @@ class Pool:
         self.target = target
         self.connector = connector if connector is not None else Network(loop).connector(target)
         self.head = self.connector.head(target.head)
+        self.request = request_maker(self.head, clock)
         self.sign = target.sign  # None: requests are not signed
         self.success = success  # statuses
         self.size = size
@@ -100,6 +102,7 @@ class Pool:
     def authorize(self, value: bytes) -> None:
         """From now on requests carry this value of `Authorization`."""
         self.head = self.connector.head(self.target.authorized(value))
+        self.request = request_maker(self.head, self.clock)
 
     def release(self, connection: Connection) -> None:
         """Take back a connection that has nothing to send."""
