@@ -131,7 +131,7 @@ def response(status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] 
 def reset_connection(writer: asyncio.StreamWriter) -> None:
     """Send RST instead of FIN."""
     sock = writer.get_extra_info("socket")
-    if sock is not None:
+    if sock is not None and sock.fileno() >= 0:  # the peer may have ended it already
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
