@@ -187,6 +187,8 @@ class Journal:
                 self._trim()
             elif self._trim_timer is None:
                 self._trim_timer = self._loop.call_later(TRIM_EVERY_S, self._trim)
+        if self.stalled:
+            self._goes_on()
 
     def _release(self, batches: list[Batch], *, stored: bool) -> None:
         promised = False
@@ -237,6 +239,8 @@ class Journal:
             log.error("the store refuses to write, publishers wait: %s", error)
             for call in self.on_stall:
                 call(True)
+        if self._again_timer is not None:
+            self._again_timer.cancel()
         if not self._ended:
             self._again_timer = self._loop.call_later(RETRY_COMMIT_S, self._offer_again)
 
@@ -254,11 +258,15 @@ class Journal:
     def _offer_again(self) -> None:
         self._again_timer = None
         self._commit()
-        if not self._closed:
-            self.stalled = False
-            log.warning("the store writes again")
-            for call in self.on_stall:
-                call(False)
+
+    def _goes_on(self) -> None:
+        self.stalled = False
+        if self._again_timer is not None:
+            self._again_timer.cancel()
+            self._again_timer = None
+        log.warning("the store writes again")
+        for call in self.on_stall:
+            call(False)
 
     def _trim(self) -> None:
         if self._trim_timer is not None:
@@ -280,7 +288,14 @@ class Journal:
 
     def close(self) -> None:
         """Commit what is open, stop the timers and close the store."""
-        if not self.stalled and not self._ended:
+        if not self._ended:
             self.flush()
+        if self.stalled:
+            events = sum(len(batch.events) for batch in [*self._closed, self._open])
+            log.error(
+                "the store still refuses to write: %d events that were not acknowledged are lost, "
+                "and what was delivered meanwhile may come twice",
+                events,
+            )
         self._stop_timers()
         self.store.close()

@@ -23,7 +23,7 @@ import msgspec
 from bridge.events.event import Event
 from bridge.journal import sqlite_schema as schema
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Change, Retry
-from bridge.journal.checkpoint import Checkpointer
+from bridge.journal.checkpoint import Checkpointer, harmless
 from bridge.journal.codec import (
     decode_holes,
     encode_events,
@@ -452,9 +452,10 @@ class SqliteStore:
         self.checkpointer.stop()
         try:
             if self._failed is None:
-                self._save_next(self._committed + 1)
+                # On a disk that is full the log stays as it is, and the next opening leaps a little further.
+                self._try(lambda: self._save_next(self._committed + 1))
                 self._wal.sync()
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._try(lambda: self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
                 self._synced(self._committed)
         except sqlite3.Error as error:
             self._sqlite_failed(error)
@@ -465,6 +466,14 @@ class SqliteStore:
             self._helper.close()
             self._db.close()
             self._lock.release()
+
+    def _try(self, work: Callable[[], object]) -> None:
+        """Do what may be left out if the disk has no room for it."""
+        try:
+            work()
+        except sqlite3.Error as error:
+            if not harmless(error):
+                raise
 
 
 def _lane_state(row: tuple[int, str, int, bytes, int, int]) -> LaneState:

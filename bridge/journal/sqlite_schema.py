@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from bridge.journal.filesystem import sync_folder
+from bridge.journal.filesystem import remedy, sync_folder
 from bridge.journal.store import StoreError
 
 APPLICATION_ID = 0x486B4D51  # "HkMQ", in the file's header: tells our store from any other SQLite database
@@ -161,8 +161,7 @@ def prepare_file(path: Path) -> None:
 
 def _no_access(path: Path, error: OSError) -> StoreError:
     return StoreError(
-        f"{path}: cannot be opened or made ({error.filename or path}: {error.strerror}): "
-        f"give this user the right to write there, or set sqlite.mounted_file_path to another place"
+        f"{path}: cannot be opened or made ({error.filename or path}: {error.strerror}): {remedy(error)}"
     )
 
 
