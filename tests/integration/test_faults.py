@@ -368,6 +368,25 @@ async def test_the_command_with_a_fault_of_tls_and_after_some_seconds_without(
         assert not folder.exists()
 
 
+async def test_the_page_on_it(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    page = (ROOT / "docs" / "receiving.md").read_text().partition("## A receiver that misbehaves\n")[2]
+    names = re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\|.*\|$", page, re.MULTILINE)[2:]))
+    assert sorted(names) == sorted(FAULTS)
+    (command,) = re.findall(r"```sh\n(.*)\n```", page)
+    python, *arguments = command.replace("8888", str(free_port())).split()
+    assert python == "python3"
+    assert arguments[:2] == ["-m", "scripts.receiver"]
+    with Command(tmp_path, *arguments[2:]) as receiver:
+        url = await receiver.line("url")
+        assert url == f"http://127.0.0.1:{arguments[-1]}/hook"
+        conf = webhook(url, "on_message_publish", extra=schedule(WAIT_S))
+        async with HookMQ(tmp_path / "mq", conf) as hookmq:
+            await publish(hookmq, "1", "2", "3", "4")
+            await status_is(hookmq, delivered=4, failed=1)
+        assert receiver.said.count("POST /hook") == 5
+        assert await receiver.stop(signal.SIGINT) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
