@@ -76,8 +76,9 @@ def status(store: Path, *, json: bool) -> None:
                 print(f"  {escape(e['name'])} is off: {escape(e['reason'])} (hookmq enable)")
     for parked in found["not_served"]:
         if parked["backlog_events"] or parked["retrying"] or parked["dead"]:
+            oldest = "" if parked["oldest_ms"] is None else f" (for {span(parked['oldest_ms'] / 1000)})"
             print(
-                f"  not served {escape(parked['name'])}: {parked['backlog_events']:,} events wait, "
+                f"  not served {escape(parked['name'])}: {parked['backlog_events']:,} events wait{oldest}, "
                 f"{parked['retrying']:,} to be retried, {parked['dead']:,} dead"
             )
         _given_up(parked)

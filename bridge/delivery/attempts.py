@@ -12,8 +12,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from bridge.config.settings import AttemptLog
 from bridge.delivery.attempt_text import BODY_BYTES, HEAD_BYTES, printable, request_head, response_parts
@@ -59,8 +62,9 @@ class AttemptSink(Protocol):
 # seq, deadline and end (loop time), address, request, response, event's type, topic, client id
 _First = tuple[int, float, float, str, bytes, bytes, int, str, str]
 """A first attempt of one event that has succeeded."""
-# and attempt, number of events, outcome
-Entry = tuple[int, float, float, str, bytes, bytes, int, str, str, int, int, "Outcome | None"]
+# and attempt, the events of a group (`_pack`; empty: one event), outcome
+_packed = msgspec.msgpack.Decoder(tuple[int, list[int]])
+Entry = tuple[int, float, float, str, bytes, bytes, int, str, str, int, bytes, "Outcome | None"]
 
 
 class Attempts:
@@ -136,7 +140,7 @@ class Attempts:
         now = self._now()
         topic, clientid = event.topic[:TEXT_CHARACTERS], event.clientid[:TEXT_CHARACTERS]
         deadline = now + self._timeout
-        self._fail((seq, deadline, now, "", b"", b"", event.type, topic, clientid, attempt, 1, outcome))
+        self._fail((seq, deadline, now, "", b"", b"", event.type, topic, clientid, attempt, b"", outcome))
 
     def _cut(self, connection: Connection, raw: bytes, outcome: Outcome | None) -> Entry:
         """An entry that holds no more of a long request, or of a long topic, than is kept."""
@@ -152,7 +156,7 @@ class Attempts:
             event.topic[:TEXT_CHARACTERS],
             event.clientid[:TEXT_CHARACTERS],
             connection.attempt,
-            1 if connection.row is None else len(connection.row.seqs),
+            b"" if connection.row is None else _pack(connection.row.seqs),
             outcome,
         )
 
@@ -172,11 +176,12 @@ class Attempts:
             rows.append(self._row(self._failures.popleft(), offset))
         while self._successes and len(rows) < limit:
             entry = self._successes.popleft()
-            rows.append(self._row(entry if len(entry) == 12 else (*entry, 1, 1, None), offset))
+            rows.append(self._row(entry if len(entry) == 12 else (*entry, 1, b"", None), offset))
         return rows
 
     def _row(self, entry: Entry, offset: float) -> Row:
-        seq, deadline, ended, address, request, raw, kind, topic, clientid, attempt, count, outcome = entry
+        seq, deadline, ended, address, request, raw, kind, topic, clientid, attempt, packed, outcome = entry
+        first, offsets = _unpack(packed)
         began = deadline - self._timeout
         if raw != self._last[0]:
             self._last = (raw, response_parts(raw, self._scrub))
@@ -192,14 +197,31 @@ class Attempts:
             max(int((ended - began) * 1_000_000), 0),
             address,
             kind,
-            count,
+            len(offsets) or 1,
             printable(topic[:TEXT_CHARACTERS].encode("utf-8", "replace")),
             printable(clientid[:TEXT_CHARACTERS].encode("utf-8", "replace")),
             request_head(request, self._scrub),
             head,
             body,
             "" if outcome is None else self._scrub(str(outcome))[:ERROR_CHARACTERS],
+            *(((first, first + offsets[-1], offsets),) if offsets else ()),
         )
+
+
+def _pack(seqs: Sequence[int]) -> bytes:
+    """The events of a group, small while they wait for the disk: the first one, and the steps to the next.
+    Empty for one event alone."""
+    if len(seqs) < 2:
+        return b""
+    return msgspec.msgpack.encode((seqs[0], [b - a for a, b in pairwise(seqs)]))
+
+
+def _unpack(packed: bytes) -> tuple[int, list[int]]:
+    """The first event of a group, and how far each one, itself included, lies behind it."""
+    if not packed:
+        return 0, []
+    first, steps = _packed.decode(packed)
+    return first, list(accumulate(steps, initial=0))
 
 
 class AttemptRecorder:

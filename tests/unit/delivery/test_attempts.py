@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +20,7 @@ from bridge.events.event import EventType
 from bridge.journal import attempt_store
 from bridge.journal.attempt_store import AttemptStore, Filter
 from bridge.journal.store import StoreError
-from tests.integration.receiver import Exchange, Receiver
+from tests.integration.receiver import Exchange, Receiver, reset
 from tests.unit.delivery.conftest import until
 from tests.unit.delivery.rig import Rig
 
@@ -135,6 +136,80 @@ async def test_a_request_of_several_events(logged: Logged, receiver: Receiver) -
     assert sum(row["events"] for row in rows) == 7
     for row in rows:
         assert f"webhook-id: {plant.rig.webhook_id(row['seq'])}" in row["request"]
+
+
+async def test_an_event_is_found_in_its_groups(logged: Logged, receiver: Receiver) -> None:
+    plant = logged(
+        receiver.url(),
+        batch=BatchPolicy(max_events=5, max_wait=0.0),
+        retry=RetryPolicy(schedule=(0.0, 0.01, 0.01)),
+    )
+    receiver.scripts += [reset] * 2
+    seqs = [plant.rig.publish(str(index)) for index in range(3)]
+    await until(lambda: plant.rig.lane.delivered == 3)
+    later = [plant.rig.publish(str(index)) for index in range(5)]
+    await until(lambda: plant.rig.lane.delivered == 8)
+    for seq in seqs:
+        found = await plant.rows(seq=seq)
+        assert [(row["attempt"], row["events"]) for row in found] == [(1, 3), (2, 3), (3, 3)]
+        assert len({row["seq"] for row in found}) == 1
+    [row] = await plant.rows(seq=later[2])
+    assert (row["events"], await plant.rows(seq=row["seq"])) == (5, [row])
+    for absent in (seqs[0] - 1, seqs[-1] + 1, later[-1] + 1):  # beside one, and between two groups
+        assert await plant.rows(seq=absent) == []
+
+
+async def test_groups_go_with_their_attempts_and_a_hole_in_one_is_no_member(tmp_path: Path) -> None:
+    store = AttemptStore.open(tmp_path / "a.db", asyncio.get_running_loop())
+
+    def row(number: int, *offsets: int) -> tuple[Any, ...]:
+        head = (
+            "a",
+            0,
+            1,
+            (1 << 62) + number,
+            1,
+            500,
+            None,
+            1,
+            "",
+            10,
+            len(offsets),
+            "t",
+            "c",
+            "",
+            "",
+            "",
+            "e",
+        )
+        return (*head, (100, 100 + offsets[-1], offsets))
+
+    first, second = row(1, 0, 1, 4096), row(2, 0, 2)
+    await store.write([first, second, first])
+    assert len(await store.query(Filter(seq=101), 9)) == 2
+    assert len(await store.query(Filter(seq=102), 9)) == 1
+    assert len(await store.query(Filter(seq=100), 9)) == 3
+    assert [len(await store.query(Filter(seq=seq), 9)) for seq in (99, 103, 4195, 4197)] == [0] * 4
+    await store.trim({"a": attempt_store.Keep(0, 1, 0)}, 0)
+    assert [len(await store.query(Filter(seq=seq), 9)) for seq in (100, 102, 4196)] == [1, 0, 1]
+    [count] = store._database.execute("SELECT count(*) FROM groups").fetchone()
+    assert count == 1
+    store.close()
+
+
+async def test_a_file_that_knows_no_groups_yet_is_taken_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.db"
+    store = AttemptStore.open(path, asyncio.get_running_loop())
+    await store.write([("a", 0, 1, 7, 1, 500, None, 1, "", 10, 1, "t", "c", "", "", "", "e")])
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE groups")
+    store = AttemptStore.open(path, asyncio.get_running_loop())
+    assert [row["seq"] for row in await store.query(Filter(seq=7), 9)] == [7]
+    assert "damaged" not in caplog.text
+    store.close()
 
 
 async def test_attempts_without_a_response(logged: Logged, receiver: Receiver, free_port: Any) -> None:
