@@ -32,11 +32,11 @@ from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.egress import EgressError
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
+from bridge.delivery.progress import Progress
 from bridge.delivery.target import EndpointError
 from bridge.events.event import EventType
 from bridge.events.rules import Rules
 from bridge.journal.attempt_store import AttemptStore
-from bridge.journal.batch import Change
 from bridge.journal.filesystem import on_tmpfs
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
@@ -50,6 +50,9 @@ DRAIN_S = 5.0
 """How long requests in flight may take to end after a signal to stop."""
 OWN_FILES = 64
 """Files that are neither a client nor a webhook's connection, with some to spare."""
+SHARED_CONNECTIONS = 512
+"""Connections beyond one for each webhook that files are left for: not all are at their `pool_size` at once.
+At least so many as the largest pool has."""
 WATCH_S = 0.25
 PARKED_S = 60.0
 FEW_CONNECTIONS = 1000
@@ -96,12 +99,13 @@ class App:
         self.parked = self._park()
         self.dead_bounds = self._bound_dead()
         self.dispatcher = Dispatcher(self.lanes)
+        self.progress = Progress(self.journal.touch)
         for lane in self.lanes:
-            lane.on_dirty = self.journal.touch
+            self.progress.watch(lane)
             lane.on_full = functools.partial(_mark, self.journal.full, lane.id)
             lane.bounds.on_overfull = functools.partial(_mark, self.journal.overfull, lane.id)
         self.journal.on_commit.append(self.dispatcher.committed)
-        self.journal.cursors = self._cursors
+        self.journal.cursors = self.progress.cursors
         self.journal.low = self._low
         refusing = any(endpoint.backlog.on_full == "refuse" for endpoint in endpoints)
         self.feed = EventFeed(self.journal, self._rules(endpoints), refusing=refusing)
@@ -142,12 +146,8 @@ class App:
             for rule in endpoint.events
         )
 
-    def _cursors(self) -> Iterable[Change]:
-        return [lane.cursor() for lane in self.lanes if lane.dirty]
-
     def _low(self) -> int | None:
-        lows = [lane.low_batch() for lane in self.lanes] + [parked.low_batch() for parked in self.parked]
-        lows.append(self.retention.low())
+        lows = [self.progress.low(), self.retention.low(), *[parked.low_batch() for parked in self.parked]]
         low = min((low for low in lows if low is not None), default=None)
         if low is not None:
             self.retention.forget(low)
@@ -275,8 +275,8 @@ class App:
         max_lag = self.settings.mqtt.max_lag
         if max_lag is not None:
             now_ms = self.broker.now_ms()
-            oldest = min((ts for lane in self.lanes if (ts := lane.oldest_ts) is not None), default=now_ms)
-            self.broker.turn.hold("lag", now_ms - oldest > max_lag * 1000)
+            oldest = self.progress.oldest_ts()
+            self.broker.turn.hold("lag", oldest is not None and now_ms - oldest > max_lag * 1000)
 
     def _expire_parked(self) -> None:
         self._parker = self.loop.call_later(PARKED_S, self._expire_parked)
@@ -364,7 +364,9 @@ def _within_file_limit(settings: Settings) -> Mqtt:
     limit = _raise_file_limit()
     if limit is None:
         return settings.mqtt
-    own = OWN_FILES + sum(endpoint.pool_size for endpoint in settings.webhooks)
+    sizes = [endpoint.pool_size for endpoint in settings.webhooks if endpoint.enable]
+    shared = max(SHARED_CONNECTIONS, *sizes) if sizes else 0
+    own = OWN_FILES + len(sizes) + min(sum(sizes) - len(sizes), shared)
     room = max(limit - own, limit // 2)
     if room >= settings.mqtt.max_connections:
         return settings.mqtt

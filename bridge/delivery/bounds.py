@@ -55,6 +55,11 @@ class Bounds:
         self._unlogged = Amount(0, 0)
         self._next_log = 0.0
 
+    @property
+    def untold(self) -> bool:
+        """Whether it turns something away, or has given up something that is not yet in the log."""
+        return self.full or self.overfull or bool(self._unlogged.events)
+
     def refusing(self, *, on: bool) -> None:
         """Whether publishes may be refused: an endpoint that is switched off expires its events instead."""
         self._refuse = self._refuses and on

@@ -49,9 +49,10 @@ class Lane(Sender):
     """One endpoint; raises EndpointError if it cannot work as configured. For the loop's thread only.
 
     `on_dirty` is called when the cursor has something new to commit; the journal then asks `cursor()` at its
-    next commit. `on_full(full)` is called when an endpoint with `on_full = refuse` passes its bound, and
-    again when there is room; `on_health` is an `OnChange`. `network` is what all endpoints share: egress
-    guard and resolver; `trust` says whose endpoint it is.
+    next commit. `on_active(True)` is called when something comes up, and `on_active(False)` when there has
+    been nothing to do for a second: `low_batch()` is None then. `on_full(full)` is called when an endpoint
+    with `on_full = refuse` passes its bound, and again when there is room; `on_health` is an `OnChange`.
+    `network` is what all endpoints share: egress guard and resolver; `trust` says whose endpoint it is.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Lane(Sender):
         self.endpoint = endpoint
         self.dirty = False
         self.on_dirty: Callable[[], None] | None = None
+        self.on_active: Callable[[bool], None] | None = None
         self.delivered = 0
         self.failed = 0  # attempts
         self.dead = state.dead  # dead letters
@@ -84,7 +86,7 @@ class Lane(Sender):
         self._run_ms = int((clock() - loop.time()) * 1000)
         self._retries.held.update(state.holes)  # until `start` takes them up
         self._drained: asyncio.Future[None] | None = None
-        self._tick_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None  # while it is active
         self._touch_timer: asyncio.TimerHandle | None = None
 
     # -- what is known about it ------------------------------------------------------------------------
@@ -198,6 +200,8 @@ class Lane(Sender):
 
     def low_batch(self) -> int | None:
         """The lowest batch that this lane still needs in the log; None if it needs none."""
+        if not (self.pool.in_flight or self._retries.any or self._backlog.waiting):
+            return None
         needed = self._unsettled()
         needed += self._retries.unstored
         if self._backlog.waiting:
@@ -217,6 +221,8 @@ class Lane(Sender):
         self._hold_bound()
 
     def _hold_bound(self) -> None:
+        if self._tick_timer is None and not self._stopping:
+            self._activate()
         try:
             if self.bounds.check_bytes():
                 self._touch()
@@ -237,7 +243,7 @@ class Lane(Sender):
         if health.off:
             log.warning("webhook %s: switched off, nothing is sent: %s", self.name, health.off)
         self._stopping = False
-        self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+        self._activate()
         if self._tokens is not None:
             self._tokens.start()
         self.pump()
@@ -309,6 +315,8 @@ class Lane(Sender):
     def _touch(self) -> None:
         if not self.dirty:
             self.dirty = True
+            if self._tick_timer is None and not self._stopping:
+                self._activate()
             if self.on_dirty is not None:
                 self.on_dirty()
 
@@ -458,10 +466,27 @@ class Lane(Sender):
             self._retries.again(seq, event)
         return [seq for seq, _ in taken]
 
-    # -- once a second ---------------------------------------------------------------------------------
+    # -- once a second, while it is active -------------------------------------------------------------
+
+    def _activate(self) -> None:
+        self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+        if self.on_active is not None:
+            self.on_active(True)
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is under way, waits, or is still to be told."""
+        return not (
+            self.dirty
+            or self.pool.in_flight
+            or self._retries.any
+            or self._backlog.waiting
+            or self._failures.waiting
+            or self.bounds.untold
+        )
 
     def _tick(self) -> None:
-        self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+        self._tick_timer = None
         self._failures.flush()
         try:
             if self.bounds.check_age() | self.bounds.check_bytes():
@@ -469,3 +494,8 @@ class Lane(Sender):
         except StoreError as error:
             self._failures.store(error)
         self.pump()
+        if self._tick_timer is None:
+            if not self._idle:
+                self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+            elif self.on_active is not None:
+                self.on_active(False)

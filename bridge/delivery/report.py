@@ -27,6 +27,11 @@ class FailureLog:
         self._next_dead = 0.0
         self._next_store = 0.0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something has gathered that is not yet written."""
+        return bool(self._failed or self._dead)
+
     def note(self, outcome: Outcome) -> None:
         """An attempt failed and will be repeated."""
         self._failed += 1
