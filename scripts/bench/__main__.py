@@ -3,9 +3,10 @@
     python -m scripts.bench [--dir FOLDER] [--rounds 3] [PART …]
 
 Parts: wrk (end to end against wrk on the same sink), signing (with signatures against without), dead (one of
-two endpoints dead against one alone), latency, memory (idle connections), backlog (a million events waiting).
-All by default. FOLDER must lie on a real file system; the median time of a sync there is printed beside the
-figures. A quiet machine gives the better figures; ratios hold on a busy one too.
+two endpoints dead against one alone), lanes (1,000 webhooks against 10), latency, memory (idle connections),
+backlog (a million events waiting). All by default. FOLDER must lie on a real file system; the median time of
+a sync there is printed beside the figures. A quiet machine gives the better figures; ratios hold on a busy
+one too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from bridge.mqtt.encoder import encode_connect
 from bridge.mqtt.packets import Connect
 from scripts.bench.dead import part_dead
+from scripts.bench.lanes import part_lanes
 from scripts.bench.process import Broker, Sink, publish, webhook
 
 EVENTS = 200_000
@@ -223,6 +225,7 @@ PARTS = {
     "wrk": part_wrk,
     "signing": part_signing,
     "dead": part_dead,
+    "lanes": part_lanes,
     "latency": part_latency,
     "memory": part_memory,
     "backlog": part_backlog,

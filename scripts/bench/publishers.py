@@ -1,9 +1,9 @@
 """Publishers that load a broker, a process of its own: `python -m scripts.bench.publishers PORT …`.
 
 With `--rate 0` every publisher keeps `--window` QoS 1 messages unacknowledged and sends as fast as
-acknowledgements come; with a rate they share it evenly. Each payload begins with `@<monotonic nanoseconds>@`
-where `--stamp` is given. Prints a JSON object: messages acknowledged, seconds from the first publish to the
-last acknowledgement, and when it began.
+acknowledgements come; with a rate they share it evenly. Each has a topic of its own, or its share of so many
+`--topics`. Each payload begins with `@<monotonic nanoseconds>@` where `--stamp` is given. Prints a JSON
+object: messages acknowledged, seconds from the first publish to the last acknowledgement, and when it began.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 
 import uvloop
 
@@ -22,20 +23,23 @@ from bridge.mqtt.packets import Connect
 class Publisher(asyncio.Protocol):
     """One MQTT 3.1.1 client with a window of unacknowledged QoS 1 messages."""
 
-    def __init__(self, number: int, count: int, window: int, size: int, stamp: bool) -> None:
+    def __init__(
+        self, number: int, topics: Sequence[int], count: int, window: int, size: int, stamp: bool
+    ) -> None:
         self.number = number
         self.count = count
         self.window = window
         self.size = size
         self.stamp = stamp
-        self.topic = f"bench/{number}/telemetry"
         self.sent = 0
         self.acked = 0
         loop = asyncio.get_running_loop()
         self.connected: asyncio.Future[None] = loop.create_future()
         self.done: asyncio.Future[None] = loop.create_future()
-        self.template = encode_publish(4, self.topic, b"x" * size, qos=1, packet_id=1)
-        self.at = self.template.index(b"\0\1x")
+        made = [
+            encode_publish(4, f"bench/{topic}/telemetry", b"x" * size, qos=1, packet_id=1) for topic in topics
+        ]
+        self.templates = [(packet, packet.index(b"\0\1x")) for packet in made]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -59,12 +63,13 @@ class Publisher(asyncio.Protocol):
             self.send(acks)
 
     def packet(self) -> bytes:
-        """The next PUBLISH; ids go round, the window is far below 65,535."""
+        """The next PUBLISH; ids and topics go round, the window is far below 65,535."""
+        template, at = self.templates[self.sent % len(self.templates)]
         packet_id = self.sent % 65535 + 1
         self.sent += 1
-        head = self.template[: self.at] + packet_id.to_bytes(2, "big")
+        head = template[:at] + packet_id.to_bytes(2, "big")
         if not self.stamp:
-            return head + self.template[self.at + 2 :]
+            return head + template[at + 2 :]
         stamp = b"@%d@" % time.monotonic_ns()
         return head + stamp + b"x" * (self.size - len(stamp))
 
@@ -91,6 +96,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--publishers", type=int, default=10)
+    parser.add_argument("--topics", type=int, default=0, help="0: one for each publisher")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--window", type=int, default=100)
     parser.add_argument("--size", type=int, default=100)
@@ -102,8 +108,9 @@ async def main() -> None:
     window = 0 if args.rate else args.window
     publishers = []
     for number in range(args.publishers):
+        topics = range(number, max(args.topics, args.publishers), args.publishers)
         made = await loop.create_connection(
-            lambda n=number: Publisher(n, each, window, args.size, args.stamp),  # type: ignore[misc]
+            lambda n=number, t=topics: Publisher(n, t, each, window, args.size, args.stamp),  # type: ignore[misc]
             "127.0.0.1",
             args.port,
         )
