@@ -238,7 +238,7 @@ class AttemptRecorder:
         self._store = store
         self._loop = loop
         self._clock = clock
-        self._sinks: list[Attempts] = []
+        self._sinks: deque[Attempts] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._trim_at = 0.0
@@ -281,17 +281,26 @@ class AttemptRecorder:
             self._written = 0
             await self._guarded(self._trim())
 
-    async def _slice(self) -> None:
+    async def _slice(self) -> int:
+        """Write a slice, and say how many rows it had; which endpoint comes first in it goes round."""
         offset = self._clock() - self._loop.time()
         rows: list[Row] = []
-        for sink in self._sinks:
-            rows += sink.take(max(SLICE_ROWS // len(self._sinks), 1), offset)
+        sinks = self._sinks
+        waiting = sum([1 for sink in sinks if sink.waiting])
+        share = max(SLICE_ROWS // max(waiting, 1), 1)
+        for _ in range(len(sinks)):
+            if len(rows) >= SLICE_ROWS:
+                break
+            sink = sinks[0]
+            sinks.rotate(-1)
+            rows += sink.take(share, offset)
             if sink.missed:
                 self.lost += sink.missed
                 sink.missed = 0
         if rows and not await self._guarded(self._store.write(rows)):
             self.lost += len(rows)
         self._written += len(rows)
+        return len(rows)
 
     async def _trim(self) -> None:
         now = self._clock()
@@ -318,8 +327,7 @@ class AttemptRecorder:
         """Write all that has gathered so far, in slices; a reader asks for it first."""
         left = sum(sink.waiting for sink in self._sinks)
         while left > 0 and any(sink.waiting for sink in self._sinks):
-            await self._slice()
-            left -= SLICE_ROWS
+            left -= await self._slice()
             await asyncio.sleep(0)
 
     async def query(

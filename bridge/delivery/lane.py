@@ -195,8 +195,9 @@ class Lane(Sender):
     def cursor(self) -> Cursor:
         """The lane's progress, for the commit that takes it together with all changes told so far."""
         self.dirty = False
+        holes = sorted(set(self._unsettled())) if self.pool.in_flight or self._retries.any else []
         self._retries.unstored.clear()
-        return Cursor(self.id, self._backlog.position, sorted(set(self._unsettled())))
+        return Cursor(self.id, self._backlog.position, holes)
 
     def low_batch(self) -> int | None:
         """The lowest batch that this lane still needs in the log; None if it needs none."""

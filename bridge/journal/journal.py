@@ -63,6 +63,7 @@ class Journal:
         self._open = Batch(store.next_batch, int(clock() * 1000))
         self._closed: list[Batch] = []  # full batches of this turn, and those the store refused
         self._waiting: deque[Batch] = deque()  # committed, not yet durable, with something to release
+        self._unacked: dict[Writer, int] = {}  # the last batch that each writer waits for
         self._booked = False
         self._lazy: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
@@ -111,6 +112,7 @@ class Journal:
         waiting = acks.get(writer)
         if waiting is None:
             acks[writer] = bytearray(data)
+            self._unacked[writer] = self._open.number
             if not self._booked:
                 self._book()
         else:
@@ -118,11 +120,7 @@ class Journal:
 
     def answer(self, writer: Writer, data: bytes) -> None:
         """Write `data`, which promises nothing, to `writer`: at once, or behind what it waits for already."""
-        if (
-            writer in self._open.acks
-            or any(writer in batch.acks for batch in self._waiting)
-            or any(writer in batch.acks for batch in self._closed)
-        ):
+        if writer in self._unacked:
             self.ack(writer, data)
         else:
             writer.write_acks(bytearray(data))
@@ -214,12 +212,15 @@ class Journal:
     def _durable(self, durable: int) -> None:
         """Release, in order, what is safe: batches up to the watermark, and those that stored nothing."""
         waiting = self._waiting
+        unacked = self._unacked
         while waiting:
             batch = waiting[0]
             if batch.stored and batch.number > durable:
                 return
             waiting.popleft()
             for writer, data in batch.acks.items():
+                if unacked.get(writer) == batch.number:
+                    del unacked[writer]
                 try:
                     writer.write_acks(data)
                 except Exception:  # a fault of one connection is not the others'
@@ -248,6 +249,7 @@ class Journal:
         """The store has failed for good: commit, sync and acknowledge nothing more."""
         self._ended = True
         self._waiting.clear()
+        self._unacked.clear()
         self._stop_timers()
 
     def _stop_timers(self) -> None:
