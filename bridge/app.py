@@ -20,24 +20,25 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
-from bridge.config.settings import BacklogBound, Endpoint, Mqtt, Settings
+from bridge.config.settings import BacklogBound, DeadBound, Endpoint, Mqtt, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
+from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.egress import EgressError
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
+from bridge.delivery.progress import Progress
 from bridge.delivery.target import EndpointError
 from bridge.events.event import EventType
 from bridge.events.expression import ExpressionError, compile_where
 from bridge.events.formats import is_detailed
 from bridge.events.rules import Condition, Rules
 from bridge.journal.attempt_store import AttemptStore
-from bridge.journal.batch import Change
 from bridge.journal.filesystem import on_tmpfs
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
@@ -51,6 +52,9 @@ DRAIN_S = 5.0
 """How long requests in flight may take to end after a signal to stop."""
 OWN_FILES = 64
 """Files that are neither a client nor a webhook's connection, with some to spare."""
+SHARED_CONNECTIONS = 512
+"""Connections beyond one for each webhook that files are left for: not all are at their `pool_size` at once.
+At least so many as the largest pool has."""
 WATCH_S = 0.25
 PARKED_S = 60.0
 FEW_CONNECTIONS = 1000
@@ -96,13 +100,15 @@ class App:
             # Before anything is sent, or added by `restore`.
             self.waiting[lane.id] = lane.backlog_events + len(state.holes) + state.retries
         self.parked = self._park()
+        self.dead_bounds = self._bound_dead()
         self.dispatcher = Dispatcher(self.lanes)
+        self.progress = Progress(self.journal.touch)
         for lane in self.lanes:
-            lane.on_dirty = self.journal.touch
+            self.progress.watch(lane)
             lane.on_full = functools.partial(_mark, self.journal.full, lane.id)
             lane.bounds.on_overfull = functools.partial(_mark, self.journal.overfull, lane.id)
         self.journal.on_commit.append(self.dispatcher.committed)
-        self.journal.cursors = self._cursors
+        self.journal.cursors = self.progress.cursors
         self.journal.low = self._low
         refusing = any(endpoint.backlog.on_full == "refuse" for endpoint in endpoints)
         self.feed = EventFeed(self.journal, self._rules(endpoints), refusing=refusing)
@@ -125,6 +131,15 @@ class App:
             for state in self.store.lanes()
             if state.id not in served
         ]
+
+    def _bound_dead(self) -> DeadBounds:
+        """Dead letters are kept within bounds, those of endpoints that are not served too."""
+        bounds = DeadBounds(self.journal, self.loop)
+        settings = {endpoint.name: endpoint.dead for endpoint in self.settings.webhooks}
+        owners: list[Lane | Parked] = [*self.lanes, *self.parked]
+        for owner in owners:
+            bounds.watch(owner, settings.get(owner.name, DeadBound()))
+        return bounds
 
     def _rules(self, endpoints: Iterable[Endpoint]) -> Rules:
         """Who wants what. Raises EndpointError for a `where` that is no condition."""
@@ -149,12 +164,8 @@ class App:
                 detailed.add(lane)
         return Rules(rules, detailed=detailed, conditions=conditions)
 
-    def _cursors(self) -> Iterable[Change]:
-        return [lane.cursor() for lane in self.lanes if lane.dirty]
-
     def _low(self) -> int | None:
-        lows = [lane.low_batch() for lane in self.lanes] + [parked.low_batch() for parked in self.parked]
-        lows.append(self.retention.low())
+        lows = [self.progress.low(), self.retention.low(), *[parked.low_batch() for parked in self.parked]]
         low = min((low for low in lows if low is not None), default=None)
         if low is not None:
             self.retention.forget(low)
@@ -184,6 +195,7 @@ class App:
         await self._serve_commands()
         self._watch()
         self._expire_parked()
+        self.dead_bounds.start()
         self._warn()
         return self._lines(lost)
 
@@ -281,8 +293,8 @@ class App:
         max_lag = self.settings.mqtt.max_lag
         if max_lag is not None:
             now_ms = self.broker.now_ms()
-            oldest = min((ts for lane in self.lanes if (ts := lane.oldest_ts) is not None), default=now_ms)
-            self.broker.turn.hold("lag", now_ms - oldest > max_lag * 1000)
+            oldest = self.progress.oldest_ts()
+            self.broker.turn.hold("lag", oldest is not None and now_ms - oldest > max_lag * 1000)
 
     def _expire_parked(self) -> None:
         self._parker = self.loop.call_later(PARKED_S, self._expire_parked)
@@ -297,6 +309,7 @@ class App:
             if timer is not None:
                 timer.cancel()
         self.rates.stop()
+        self.dead_bounds.stop()
         if self.control is not None:
             self.control.close()
         self.broker.shut_down()
@@ -369,7 +382,9 @@ def _within_file_limit(settings: Settings) -> Mqtt:
     limit = _raise_file_limit()
     if limit is None:
         return settings.mqtt
-    own = OWN_FILES + sum(endpoint.pool_size for endpoint in settings.webhooks)
+    sizes = [endpoint.pool_size for endpoint in settings.webhooks if endpoint.enable]
+    shared = max(SHARED_CONNECTIONS, *sizes) if sizes else 0
+    own = OWN_FILES + len(sizes) + min(sum(sizes) - len(sizes), shared)
     room = max(limit - own, limit // 2)
     if room >= settings.mqtt.max_connections:
         return settings.mqtt

@@ -77,14 +77,25 @@ def status(store: Path, *, json: bool) -> None:
                     f"  {escape(e['name'])}: {e['shown_failed']:,} events count as failed, "
                     "while they are still tried (retry.schedule = mes)"
                 )
+            _given_up(e)
             if e["reason"]:
                 print(f"  {_why(e)}")
     for parked in found["not_served"]:
         if parked["backlog_events"] or parked["retrying"] or parked["dead"]:
+            oldest = "" if parked["oldest_ms"] is None else f" (for {span(parked['oldest_ms'] / 1000)})"
             print(
-                f"  not served {escape(parked['name'])}: {parked['backlog_events']:,} events wait, "
+                f"  not served {escape(parked['name'])}: {parked['backlog_events']:,} events wait{oldest}, "
                 f"{parked['retrying']:,} to be retried, {parked['dead']:,} dead"
             )
+        _given_up(parked)
+
+
+def _given_up(endpoint: dict[str, Any]) -> None:
+    if endpoint["dead_given_up"]:
+        print(
+            f"  {escape(endpoint['name'])}: {endpoint['dead_given_up']:,} dead letters were given up since "
+            f"the start (webhook.dead); {endpoint['dead']:,} are kept, {size(endpoint['dead_bytes'])}"
+        )
 
 
 def endpoints(store: Path, *, json: bool) -> None:

@@ -133,7 +133,9 @@ def _webhook(endpoint: Endpoint) -> list[str]:
     )
     parts = {
         name: getattr(endpoint, name)
-        for name in ("backlog", "retry", "breaker", "rate_limit", "batch", "attempts", "cloudevents")
+        for name in (
+            *("backlog", "retry", "dead", "breaker", "rate_limit", "batch", "attempts", "cloudevents"),
+        )
     }
     keys = [k for k in WEBHOOK.keys if k not in (BATCH_ENABLE, PAYLOAD_KEY) and k.kind is not SOURCE]
     title = "webhook" if endpoint.name == "default" else f"webhooks.{endpoint.name}"

@@ -9,7 +9,14 @@ from bridge.config.block import build, fields
 from bridge.config.findings import Findings
 from bridge.config.keys import BATCH_ENABLE, EXPONENTIAL, WEBHOOK
 from bridge.config.node import Node
-from bridge.config.settings import AttemptLog, BatchPolicy, BreakerPolicy, RateLimit, RetryPolicy
+from bridge.config.settings import (
+    AttemptLog,
+    BatchPolicy,
+    BreakerPolicy,
+    DeadBound,
+    RateLimit,
+    RetryPolicy,
+)
 
 Values = dict[str, tuple[Node, Any]]
 
@@ -17,12 +24,13 @@ _BY_NAME = {key.name: key for key in WEBHOOK.keys}
 
 
 def read(findings: Findings, node: Node, values: Values) -> dict[str, Any]:
-    """The fields `retry`, `breaker`, `rate_limit`, `batch` and `attempts` of an Endpoint.
+    """The fields `retry`, `dead`, `breaker`, `rate_limit`, `batch` and `attempts` of an Endpoint.
 
     `values` are those of the block. A part that cannot be is an error in `findings`, and None.
     """
     return {
         "retry": build(findings, RetryPolicy, _retry(findings, node, values), node),
+        "dead": build(findings, DeadBound, fields(values, WEBHOOK, DeadBound), node),
         "breaker": build(findings, BreakerPolicy, fields(values, WEBHOOK, BreakerPolicy), node),
         "rate_limit": _rate_limit(findings, node, values),
         "batch": _batch(findings, node, values),

@@ -58,6 +58,13 @@ class BacklogBound(_Block):
     on_full: Literal["expire", "refuse"] = "expire"
 
 
+class DeadBound(_Block):
+    """How many dead letters of one endpoint are kept (`webhook.dead`); the oldest are given up first."""
+
+    max_bytes: int = Field(default=1 << 30, ge=0)
+    max_age: float = Field(default=30 * 86400.0, gt=0, le=100 * _YEAR)  # seconds since the last attempt
+
+
 class RetryPolicy(_Block):
     """When a failed attempt is repeated (`webhook.retry`).
 
@@ -178,6 +185,7 @@ class Endpoint(_Block):
     events: tuple[Rule, ...] = ()
     backlog: BacklogBound = BacklogBound()
     retry: RetryPolicy = RetryPolicy()
+    dead: DeadBound = DeadBound()
     success: tuple[tuple[int, int], ...] = ((200, 299),)  # statuses, as inclusive ranges
     breaker: BreakerPolicy = BreakerPolicy()
     ordering: Literal["none", "client", "topic", "endpoint"] = "none"

@@ -25,7 +25,7 @@ class NoArgs(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LogArgs(NoArgs):
-    """`log`. Times are Unix ms."""
+    """`log`. Times are Unix ms. `event` is a type, or the id of one."""
 
     endpoint: str | None = None
     event: str | None = None
@@ -117,10 +117,13 @@ def log_filter(args: LogArgs, store_id: str) -> Filter:
             raise Refused(
                 f"no status is called {args.status!r}; there are 503, 5xx, ok, failed, {', '.join(_KINDS)}"
             )
+    event, wanted = args.event, args.id
+    if event is not None and wanted is None and _ID.fullmatch(event.strip()):
+        event, wanted = None, event
     return Filter(
         endpoint=args.endpoint,
-        event=None if args.event is None else int(event_type(args.event)),
-        seq=None if args.id is None else sequence(args.id, store_id),
+        event=None if event is None else int(event_type(event)),
+        seq=None if wanted is None else sequence(wanted, store_id),
         ok=ok,
         kind=kind,
         status=status,

@@ -19,6 +19,7 @@ from bridge.control.arguments import read, sequence
 from bridge.control.rates import Rates
 from bridge.control.server import Refused
 from bridge.delivery.attempts import AttemptRecorder
+from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
 from bridge.delivery.replay import Progress, Replay
@@ -44,6 +45,7 @@ class Plant(Protocol):
     lanes: list[Lane]
     parked: list[Parked]
     attempts: AttemptRecorder | None
+    dead_bounds: DeadBounds
 
     def facts(self) -> dict[str, Any]:
         """What only the whole knows: `store` (path), `listeners`, `clients`, `sessions`, `messages` and so
@@ -150,16 +152,26 @@ class Service:
                         "name": parked.name,
                         "backlog_events": parked.waiting,
                         "retrying": parked.retrying,
-                        "dead": parked.dead,
+                        "oldest_ms": self._age(parked.oldest_ts()),
+                        **self._letters(parked),
                     }
                     for parked in plant.parked
                 ],
             }
         }
 
+    def _age(self, ts: int | None) -> int | None:
+        return None if ts is None else max(int(self._clock() * 1000) - ts, 0)
+
+    def _letters(self, lane: Lane | Parked) -> dict[str, Any]:
+        return {
+            "dead": lane.dead,
+            "dead_bytes": self._plant.journal.store.dead_totals(lane.id).bytes,
+            "dead_given_up": self._plant.dead_bounds.given_up(lane.id),
+        }
+
     def _endpoint(self, lane: Lane) -> dict[str, Any]:
         delivered_s, failed_s = self._rates.of(lane)
-        oldest = lane.oldest_ts
         return {
             "name": lane.name,
             "url": lane.target.label,
@@ -167,10 +179,11 @@ class Service:
             "reason": lane.reason,
             "backlog_events": lane.backlog_events,
             "backlog_bytes": lane.backlog_bytes,
-            "oldest_ms": None if oldest is None else max(int(self._clock() * 1000) - oldest, 0),
+            "oldest_ms": self._age(lane.oldest_waiting()),
             "retrying": lane.retrying,
             "shown_failed": lane.shown_failed,
             **_counters(lane),
+            **self._letters(lane),
             "expired": lane.expired,
             "delivered_per_s": round(delivered_s, 2),
             "failed_per_s": round(failed_s, 2),

@@ -45,26 +45,52 @@ def _masked(name: str, colon: str, value: str) -> str:
 
 
 class _Reader:
-    """Collects what llhttp finds; of several responses (1xx) the last."""
+    """Collects what llhttp finds: the first response that is none of 1xx, and nothing that follows it."""
 
     def __init__(self) -> None:
+        self.status = 0
+        self.version = ""
         self.reason = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self.complete = False
+
+    def feed(self, raw: bytes) -> None:
+        """Read what came, all of it. Raises HttpParserError and HttpParserUpgrade."""
+        assert self._parser is not None  # noqa: S101
+        try:
+            self._parser.feed_data(raw)
+        finally:
+            self._note()
+            self._parser = None  # it knows us
+
+    def _note(self) -> None:
+        if not self.complete and self._parser is not None:
+            self.status = self._parser.get_status_code()
+            self.version = self._parser.get_http_version()
 
     def on_message_begin(self) -> None:
-        self.reason = b""
-        self.headers = []
-        self.body = b""
+        if not self.complete:
+            self.reason = b""
+            self.headers = []
+            self.body = b""
 
     def on_status(self, reason: bytes) -> None:
-        self.reason += reason
+        if not self.complete:
+            self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
+        if not self.complete:
+            self.headers.append((name, value))
 
     def on_body(self, data: bytes) -> None:
-        self.body += data[: BODY_BYTES - len(self.body)]
+        if not self.complete:
+            self.body += data[: BODY_BYTES - len(self.body)]
+
+    def on_message_complete(self) -> None:
+        self._note()
+        self.complete = self.status >= 200
 
 
 def response_parts(raw: bytes, scrub: Scrub) -> tuple[int | None, str, str]:
@@ -75,14 +101,13 @@ def response_parts(raw: bytes, scrub: Scrub) -> tuple[int | None, str, str]:
     if not raw:
         return None, "", ""
     reader = _Reader()
-    parser = HttpResponseParser(reader)
     try:
-        parser.feed_data(raw)
+        reader.feed(raw)
     except (HttpParserError, HttpParserUpgrade):
-        if not reader.headers and not reader.reason:
+        if not reader.headers and not reader.reason and not reader.complete:
             return None, "", scrub(printable(raw[:BODY_BYTES]))
-    status = parser.get_status_code()
-    line = f"HTTP/{parser.get_http_version()} {status} {printable(reader.reason)}".rstrip()
+    status = reader.status
+    line = f"HTTP/{reader.version} {status} {printable(reader.reason)}".rstrip()
     lines = [_masked(printable(n), ": ", printable(v)) for n, v in reader.headers]
     head = "\n".join([line, *(text.replace("\n", " ") for text in lines)])
     return status or None, scrub(head[:HEAD_BYTES]), scrub(printable(reader.body))

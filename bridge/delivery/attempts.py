@@ -12,8 +12,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from bridge.config.settings import AttemptLog
 from bridge.delivery.attempt_text import BODY_BYTES, HEAD_BYTES, printable, request_head, response_parts
@@ -60,9 +63,12 @@ class AttemptSink(Protocol):
         """The endpoint was asked whether it wants events; no event is concerned."""
 
 
-# seq, attempt, deadline and end (loop time), address, request, response, event's type, number of events,
-# topic, client id, outcome
-Entry = tuple[int, int, float, float, str, bytes, bytes, int, int, str, str, "Outcome | None"]
+# seq, deadline and end (loop time), address, request, response, event's type, topic, client id
+_First = tuple[int, float, float, str, bytes, bytes, int, str, str]
+"""A first attempt of one event that has succeeded."""
+# and attempt, the events of a group (`_pack`; empty: one event), outcome
+_packed = msgspec.msgpack.Decoder(tuple[int, list[int]])
+Entry = tuple[int, float, float, str, bytes, bytes, int, str, str, int, bytes, "Outcome | None"]
 
 
 class Attempts:
@@ -101,7 +107,7 @@ class Attempts:
 
     def _make_succeeded(self, now: Callable[[], float], successes: int) -> Callable[[Connection], None]:
         """The hot path: a closure, and no property on the way, since each attribute counts here."""
-        self._successes: deque[Entry] = deque(maxlen=successes)
+        self._successes: deque[_First | Entry] = deque(maxlen=successes)
         append = self._successes.append
         cut = self._cut
 
@@ -109,25 +115,21 @@ class Attempts:
             """See `AttemptSink`."""
             request = connection._request
             raw = connection.raw
-            if len(request) > HEAD_BYTES or len(raw) > HEAD_BYTES:
+            if connection.row is not None or len(request) > HEAD_BYTES or len(raw) > HEAD_BYTES:
                 append(cut(connection, raw, None))
                 return
             event: Event = connection.event
-            row = connection.row
             append(
                 (
                     connection.seq,
-                    connection.attempt,
                     connection.deadline,
                     now(),
                     connection.address,
                     request,
                     raw,
                     event.type,
-                    1 if row is None else len(row.seqs),
                     event.topic,
                     event.clientid,
-                    None,
                 )
             )
 
@@ -142,14 +144,14 @@ class Attempts:
         now = self._now()
         topic, clientid = event.topic[:TEXT_CHARACTERS], event.clientid[:TEXT_CHARACTERS]
         deadline = now + self._timeout
-        self._fail((seq, attempt, deadline, now, "", b"", b"", event.type, 1, topic, clientid, outcome))
+        self._fail((seq, deadline, now, "", b"", b"", event.type, topic, clientid, attempt, b"", outcome))
 
     def asked(self, asked: Asked) -> None:
         """See `AttemptSink`. The row has no event: its type and sequence are 0."""
         entry: Entry = (
-            *(0, asked.number, asked.began + self._timeout, asked.ended, asked.address),
+            *(0, asked.began + self._timeout, asked.ended, asked.address),
             *(asked.request[:HEAD_BYTES], asked.response[: HEAD_BYTES + BODY_BYTES]),
-            *(0, 1, "", "", asked.outcome),
+            *(0, "", "", asked.number, b"", asked.outcome),
         )
         if asked.outcome is None:
             self._successes.append(entry)
@@ -161,16 +163,16 @@ class Attempts:
         event: Event = connection.event
         return (
             connection.seq,
-            connection.attempt,
             connection.deadline,
             self._now(),
             connection.address,
             connection.request[:HEAD_BYTES],
             raw[: HEAD_BYTES + BODY_BYTES],
             event.type,
-            1 if connection.row is None else len(connection.row.seqs),
             event.topic[:TEXT_CHARACTERS],
             event.clientid[:TEXT_CHARACTERS],
+            connection.attempt,
+            b"" if connection.row is None else _pack(connection.row.seqs),
             outcome,
         )
 
@@ -186,13 +188,16 @@ class Attempts:
         """Up to `limit` rows for the store, failures first; they are gone from here. `offset` (s) makes
         Unix time of loop time."""
         rows: list[Row] = []
-        for entries in (self._failures, self._successes):
-            while entries and len(rows) < limit:
-                rows.append(self._row(entries.popleft(), offset))
+        while self._failures and len(rows) < limit:
+            rows.append(self._row(self._failures.popleft(), offset))
+        while self._successes and len(rows) < limit:
+            entry = self._successes.popleft()
+            rows.append(self._row(entry if len(entry) == 12 else (*entry, 1, b"", None), offset))
         return rows
 
     def _row(self, entry: Entry, offset: float) -> Row:
-        seq, attempt, deadline, ended, address, request, raw, kind, count, topic, clientid, outcome = entry
+        seq, deadline, ended, address, request, raw, kind, topic, clientid, attempt, packed, outcome = entry
+        first, offsets = _unpack(packed)
         began = deadline - self._timeout
         if raw != self._last[0]:
             self._last = (raw, response_parts(raw, self._scrub))
@@ -208,14 +213,31 @@ class Attempts:
             max(int((ended - began) * 1_000_000), 0),
             address,
             kind,
-            count,
+            len(offsets) or 1,
             printable(topic[:TEXT_CHARACTERS].encode("utf-8", "replace")),
             printable(clientid[:TEXT_CHARACTERS].encode("utf-8", "replace")),
             request_head(request, self._scrub),
             head,
             body,
             "" if outcome is None else self._scrub(str(outcome))[:ERROR_CHARACTERS],
+            *(((first, first + offsets[-1], offsets),) if offsets else ()),
         )
+
+
+def _pack(seqs: Sequence[int]) -> bytes:
+    """The events of a group, small while they wait for the disk: the first one, and the steps to the next.
+    Empty for one event alone."""
+    if len(seqs) < 2:
+        return b""
+    return msgspec.msgpack.encode((seqs[0], [b - a for a, b in pairwise(seqs)]))
+
+
+def _unpack(packed: bytes) -> tuple[int, list[int]]:
+    """The first event of a group, and how far each one, itself included, lies behind it."""
+    if not packed:
+        return 0, []
+    first, steps = _packed.decode(packed)
+    return first, list(accumulate(steps, initial=0))
 
 
 class AttemptRecorder:
@@ -232,7 +254,7 @@ class AttemptRecorder:
         self._store = store
         self._loop = loop
         self._clock = clock
-        self._sinks: list[Attempts] = []
+        self._sinks: deque[Attempts] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._trim_at = 0.0
@@ -275,17 +297,26 @@ class AttemptRecorder:
             self._written = 0
             await self._guarded(self._trim())
 
-    async def _slice(self) -> None:
+    async def _slice(self) -> int:
+        """Write a slice, and say how many rows it had; which endpoint comes first in it goes round."""
         offset = self._clock() - self._loop.time()
         rows: list[Row] = []
-        for sink in self._sinks:
-            rows += sink.take(max(SLICE_ROWS // len(self._sinks), 1), offset)
+        sinks = self._sinks
+        waiting = sum([1 for sink in sinks if sink.waiting])
+        share = max(SLICE_ROWS // max(waiting, 1), 1)
+        for _ in range(len(sinks)):
+            if len(rows) >= SLICE_ROWS:
+                break
+            sink = sinks[0]
+            sinks.rotate(-1)
+            rows += sink.take(share, offset)
             if sink.missed:
                 self.lost += sink.missed
                 sink.missed = 0
         if rows and not await self._guarded(self._store.write(rows)):
             self.lost += len(rows)
         self._written += len(rows)
+        return len(rows)
 
     async def _trim(self) -> None:
         now = self._clock()
@@ -312,8 +343,7 @@ class AttemptRecorder:
         """Write all that has gathered so far, in slices; a reader asks for it first."""
         left = sum(sink.waiting for sink in self._sinks)
         while left > 0 and any(sink.waiting for sink in self._sinks):
-            await self._slice()
-            left -= SLICE_ROWS
+            left -= await self._slice()
             await asyncio.sleep(0)
 
     async def query(

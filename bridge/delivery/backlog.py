@@ -59,14 +59,25 @@ class Backlog:
 
     def push(self, items: Sequence[tuple[int, Event]], end: int) -> None:
         """Take the lane's events of committed batches, ascending; every event below `end` was offered."""
-        if end <= self.tail:
-            return  # read from the log before
-        tail = self.tail
+        self._add([(seq, event, event_size(event)) for seq, event in items], end)
+
+    def push_from(self, first: int, events: Sequence[Event]) -> int:
+        """Take from a committed batch's events those that are for this lane, and say how many these are;
+        `first` is the first one's sequence."""
+        own = self.lane
         taken = [
             (seq, event, len(event.payload) + len(event.topic) + len(event.clientid) + EVENT_OVERHEAD)
-            for seq, event in items
-            if seq >= tail
+            for seq, event in enumerate(events, first)
+            if own in event.targets
         ]
+        self._add(taken, first + len(events))
+        return len(taken)
+
+    def _add(self, taken: list[tuple[int, Event, int]], end: int) -> None:
+        if end <= self.tail:
+            return  # read from the log before
+        if taken and taken[0][0] < self.tail:
+            taken = [item for item in taken if item[0] >= self.tail]
         size = sum([item[2] for item in taken])
         if not self.behind and (
             len(self.fresh) + len(taken) > MEMORY_EVENTS or self.memory_bytes + size > MEMORY_BYTES
@@ -102,6 +113,23 @@ class Backlog:
             elif not items:
                 reads -= 1
         return bool(self.fresh)
+
+    def oldest_ts(self) -> int | None:
+        """Unix ms of the oldest event that waits; None if there is none. Raises StoreError.
+
+        Where nothing is in memory it is read from the log, for as far as a turn may look.
+        """
+        if self.fresh:
+            return self.fresh[0][1].ts
+        position = self.tail
+        for _ in range(READS if self.behind else 0):
+            items, after = self._store.read(self.lane, position, 1)
+            if items:
+                return items[0][1].ts
+            if after <= position or after >= self._store.head:
+                break
+            position = after
+        return None
 
     def drop_bytes(self, keep: int) -> Amount:
         """Give up the oldest events until at most `keep` bytes wait (in the log: whole batches)."""

@@ -56,9 +56,9 @@ class Bounds:
         self._next_log = 0.0
 
     @property
-    def unfinished(self) -> bool:
-        """Whether there is something to check or to tell again, though nothing may wait."""
-        return self.full or self.overfull or self._unlogged.events > 0
+    def untold(self) -> bool:
+        """Whether it turns something away, or has given up something that is not yet in the log."""
+        return self.full or self.overfull or bool(self._unlogged.events)
 
     def refusing(self, *, on: bool) -> None:
         """Whether publishes may be refused: an endpoint that is switched off expires its events instead."""

@@ -22,12 +22,13 @@ from bridge.delivery.gate import Gate
 from bridge.delivery.retry import Outcome, bearing, retry_after_ms
 from bridge.delivery.rows import Outbox
 from bridge.journal.batch import Put
-from bridge.journal.store import StoreError
+from bridge.journal.store import StoreError, lane_space
 
 log = logging.getLogger(__name__)
 
 SPACE = "endpoint"
-"""The space of the state rows; the key is the lane's id."""
+"""The state row's space goes with the lane (`lane_space`), and has this one key."""
+KEY = "health"
 STORE_EVERY_S = 60.0
 """How often the time of failing is stored meanwhile."""
 _ROUNDS = 20_000  # of the key derivation: a guess at a secret in the settings costs as much
@@ -72,7 +73,7 @@ class Health:
         self._loop = loop
         self._clock = clock
         self._random = random
-        self._key = str(lane)
+        self._space = lane_space(SPACE, lane)
         self._max_asked = endpoint.retry.max_retry_after
         self._record = record = self._load()
         self._since = loop.time()  # of the last failure in a row, in loop time
@@ -89,9 +90,8 @@ class Health:
             self.gate.resume(loop.time())
 
     def _load(self) -> Record:
-        store = self._outbox.store
-        for key, value in store.load(SPACE):
-            if key == self._key:
+        for key, value in self._outbox.store.load(self._space):
+            if key == KEY:
                 try:
                     return _record.decode(value)
                 except msgspec.MsgspecError as error:
@@ -104,7 +104,7 @@ class Health:
     def _store(self) -> None:
         record = self._record
         value = msgspec.msgpack.encode(record) if record != Record() else None
-        self._outbox.change(Put(SPACE, self._key, value))
+        self._outbox.change(Put(self._space, KEY, value))
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

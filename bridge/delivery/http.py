@@ -137,10 +137,7 @@ class Connection(asyncio.Protocol):
         self.attempt = attempt
         compose = pool.compose
         if compose is None:
-            request = (
-                b"%b%016x\r\nwebhook-timestamp: %d\r\nwebhook-attempt: %d\r\nContent-Length: %d\r\n\r\n%b"
-                % (pool.head, seq, pool.clock(), attempt, len(body), body)
-            )
+            request = pool.request(seq, attempt, body)
         else:
             request = compose(pool, seq, attempt, body, self.event)
         self._request = request

@@ -50,9 +50,11 @@ class Lane(Sender):
     """One endpoint; raises EndpointError if it cannot work as configured. For the loop's thread only.
 
     `on_dirty` is called when the cursor has something new to commit; the journal then asks `cursor()` at its
-    next commit. `on_full(full)` is called when an endpoint with `on_full = refuse` passes its bound, and
-    again when there is room; `on_health` is an `OnChange`. `network` is what all endpoints share: egress
-    guard and resolver; `trust` says whose endpoint it is; `node` is this HookMQ's name in bodies.
+    next commit. `on_active(True)` is called when something comes up, and `on_active(False)` when there has
+    been nothing to do for a second: `low_batch()` is None then. `on_full(full)` is called when an endpoint
+    with `on_full = refuse` passes its bound, and again when there is room; `on_health` is an `OnChange`.
+    `network` is what all endpoints share: egress guard and resolver; `trust` says whose endpoint it is;
+    `node` is this HookMQ's name in bodies.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Lane(Sender):
         self.endpoint = endpoint
         self.dirty = False
         self.on_dirty: Callable[[], None] | None = None
+        self.on_active: Callable[[bool], None] | None = None
         self.matched = 0  # events that its rules and its condition wanted
         self.delivered = 0  # events
         self.failed = 0  # attempts
@@ -91,7 +94,7 @@ class Lane(Sender):
         self._run_ms = int((clock() - loop.time()) * 1000)
         self._retries.held.update(state.holes)  # until `start` takes them up
         self._drained: asyncio.Future[None] | None = None
-        self._tick_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None  # while it is active
         self._touch_timer: asyncio.TimerHandle | None = None
 
     # -- what is known about it ------------------------------------------------------------------------
@@ -197,6 +200,16 @@ class Lane(Sender):
             times.append(self._backlog.fresh[0][1].ts)
         return min(times, default=None)
 
+    def oldest_waiting(self) -> int | None:
+        """Unix ms of the oldest event in flight or waiting for its first attempt, in memory or in the log.
+
+        Raises StoreError.
+        """
+        times = [c.event.ts for c in self.pool.connections if c.busy]
+        times += [event.ts for _, event, row in self._retries.ready if row is None]
+        waiting = self._backlog.oldest_ts()
+        return min(times, default=waiting) if waiting is None else min([waiting, *times])
+
     def _unsettled(self) -> list[int]:
         """The dispatched sequences that the cursor has as holes, in no order."""
         holes = [c.seq for c in self.pool.connections if c.busy and c.row is None]
@@ -206,11 +219,14 @@ class Lane(Sender):
     def cursor(self) -> Cursor:
         """The lane's progress, for the commit that takes it together with all changes told so far."""
         self.dirty = False
+        holes = sorted(set(self._unsettled())) if self.pool.in_flight or self._retries.any else []
         self._retries.unstored.clear()
-        return Cursor(self.id, self._backlog.position, sorted(set(self._unsettled())))
+        return Cursor(self.id, self._backlog.position, holes)
 
     def low_batch(self) -> int | None:
         """The lowest batch that this lane still needs in the log; None if it needs none."""
+        if not (self.pool.in_flight or self._retries.any or self._backlog.waiting):
+            return None
         needed = self._unsettled()
         needed += self._retries.unstored
         if self._backlog.waiting:
@@ -221,18 +237,18 @@ class Lane(Sender):
 
     def push(self, first_seq: int, events: Sequence[Event]) -> None:
         """Take from just committed events those that are for this lane; `first_seq` is the first one's."""
-        own = self.id
-        self.take(
-            [(seq, event) for seq, event in enumerate(events, first_seq) if own in event.targets],
-            first_seq + len(events),
-        )
+        self.matched += self._backlog.push_from(first_seq, events)
+        self._hold_bound()
 
     def take(self, items: Sequence[tuple[int, Event]], end: int) -> None:
         """Take this lane's just committed events; every event below the sequence `end` was offered."""
         self.matched += len(items)
         self._backlog.push(items, end)
-        if self._tick_timer is None:
-            self._keep_time()
+        self._hold_bound()
+
+    def _hold_bound(self) -> None:
+        if self._tick_timer is None and not self._stopping:
+            self._activate()
         try:
             if self.bounds.check_bytes():
                 self._touch()
@@ -253,7 +269,7 @@ class Lane(Sender):
         if health.off:
             log.warning("webhook %s: switched off, nothing is sent: %s", self.name, health.off)
         self._stopping = False
-        self._keep_time()
+        self._activate()
         if self._tokens is not None:
             self._tokens.start()
         if self._permission is not None and not health.off:
@@ -334,23 +350,30 @@ class Lane(Sender):
     def _touch(self) -> None:
         if not self.dirty:
             self.dirty = True
+            if self._tick_timer is None and not self._stopping:
+                self._activate()
             if self.on_dirty is not None:
                 self.on_dirty()
 
     # -- outcomes --------------------------------------------------------------------------------------
 
     def _succeeded(self, connection: Connection) -> None:
-        event: Event = connection.event
-        row: Row | None = connection.row
         if self.attempts is not None:
             self.attempts.succeeded(connection)
+        row: Row | None = connection.row
         if self._gate.strict:
             if self._health.succeeded():
                 self._retries.all_due()
-            self._delivered(event, row)
+            self._delivered(connection.event, row)
             self._go_on(connection)
             return
-        self._delivered(event, row)
+        event: Event = connection.event
+        if row is not None or self._keyed or event.type not in MESSAGES:
+            self._delivered(event, row)
+        else:
+            self.delivered += 1
+            if not self.dirty:
+                self._progress()
         if connection.open and not self._stopping and self._batcher is None:
             if not self._feed(connection):
                 self.pool.release(connection)
@@ -362,10 +385,9 @@ class Lane(Sender):
             self.delivered += 1
             if not self.dirty:
                 self._progress()
-            if self._keyed or event.type not in MESSAGES:
-                key = self._key_of(event)
-                if key:
-                    self._retries.release(key)
+            key = self._key_of(event)
+            if key:
+                self._retries.release(key)
             return
         self.delivered += len(row.seqs)
         if row.attempt:
@@ -395,7 +417,6 @@ class Lane(Sender):
         if early and row is not None:
             self.failed += 1
             self._failures.note(outcome)
-            self._keep_time()
             self._retries.wait(row, self._early_due)
         else:
             self._settle_failure(connection.seq, connection.event, row, outcome)
@@ -415,7 +436,6 @@ class Lane(Sender):
 
     def _settle_failure(self, seq: int, event: Event, row: Row | None, outcome: Outcome) -> None:
         self.failed += 1
-        self._keep_time()
         now = int(self._clock() * 1000)
         if row is None:
             key = self._key_of(event) if self._keyed or event.type not in MESSAGES else ""
@@ -489,16 +509,27 @@ class Lane(Sender):
             self._retries.again(seq, event)
         return [seq for seq, _ in taken]
 
-    # -- once a second, while there is something to watch ------------------------------------------------
+    # -- once a second, while it is active -------------------------------------------------------------
 
-    def _keep_time(self) -> None:
-        if self._tick_timer is None and not self._stopping:
-            self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+    def _activate(self) -> None:
+        self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+        if self.on_active is not None:
+            self.on_active(True)
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is under way, waits, or is still to be told."""
+        return not (
+            self.dirty
+            or self.pool.in_flight
+            or self._retries.any
+            or self._backlog.waiting
+            or self._failures.waiting
+            or self.bounds.untold
+        )
 
     def _tick(self) -> None:
-        if self._tick_timer is not None:
-            self._tick_timer.cancel()
-            self._tick_timer = None
+        self._tick_timer = None
         self._failures.flush()
         try:
             if self.bounds.check_age() | self.bounds.check_bytes():
@@ -506,6 +537,8 @@ class Lane(Sender):
         except StoreError as error:
             self._failures.store(error)
         self.pump()
-        waiting = self._backlog.waiting or self._ready or self._due
-        if waiting or self._failures.gathered or self.bounds.unfinished:
-            self._keep_time()
+        if self._tick_timer is None:
+            if not self._idle:
+                self._tick_timer = self._loop.call_later(TICK_S, self._tick)
+            elif self.on_active is not None:
+                self.on_active(False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bridge.config.settings import BacklogBound
 from bridge.delivery.backlog import Backlog
@@ -42,6 +42,14 @@ class Parked:
     def waiting(self) -> int:
         """Events kept for it in the log; those with a retry row are not among them."""
         return self._backlog.events + len(self._holes)
+
+    def under_way(self, seqs: Iterable[int]) -> set[int]:
+        """Those of these events that are being sent: none."""
+        return set()
+
+    def oldest_ts(self) -> int | None:
+        """Unix ms of the oldest event that waits in the log. Raises StoreError."""
+        return self._backlog.oldest_ts()
 
     def low_batch(self) -> int | None:
         """The lowest batch that it needs in the log; None if it needs none."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Container
 from bridge.delivery.compose import composer, pieces
 from bridge.delivery.connect import Connector, Network
 from bridge.delivery.http import Connection
+from bridge.delivery.request import request_maker
 from bridge.delivery.retry import Outcome
 from bridge.delivery.target import Target
 
@@ -44,6 +45,7 @@ class Pool:
         success: Container[int] = range(200, 300),
     ) -> None:
         self.target = target
+        self.clock = clock
         self.connector = connector if connector is not None else Network(loop).connector(target)
         self.compose = composer(target)  # None: a request is `head`, the event's number, and the body
         self.sign = target.sign  # None: requests are not signed
@@ -55,7 +57,6 @@ class Pool:
         self.timeout = timeout
         self.loop = loop
         self.now = loop.time
-        self.clock = clock
         self.memo = b"\0"  # a whole keep-alive 2xx response as it came last; nothing equals this one
         self.slow = True  # the sweep's timer does not run at the pace of requests
         self.resent = 0  # requests that met a connection which the server had closed
@@ -107,6 +108,7 @@ class Pool:
 
     def _set_head(self, head: bytes) -> None:
         self.head = self.connector.head(head)
+        self.request = request_maker(self.head, self.clock)
         if self.target.fill is not None:
             self.pieces = pieces(self.head)
 

@@ -28,8 +28,8 @@ class FailureLog:
         self._next_store = 0.0
 
     @property
-    def gathered(self) -> bool:
-        """Whether there is something that `flush` would write."""
+    def waiting(self) -> bool:
+        """Whether something has gathered that is not yet written."""
         return bool(self._failed or self._dead)
 
     def note(self, outcome: Outcome) -> None:

@@ -95,6 +95,13 @@ class Retries:
         """Events with a row that are not parked."""
         return self.count - (self.parked - len(self.held))
 
+    @property
+    def any(self) -> bool:
+        """Whether there is anything in here that is not settled and stored."""
+        return bool(
+            self.count or self.parked or self.ready or self.due or self.frozen or self.held or self.unstored
+        )
+
     def holes(self) -> list[int]:
         """The sequences in here that are unsettled and have no row."""
         holes = [*self.held, *(seq for seq, _, row in self.ready if row is None)]

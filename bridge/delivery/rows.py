@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bridge.journal.batch import Change
-from bridge.journal.store import Store
+from bridge.journal.store import Store, lane_space
 
 GROUP = 1 << 62
 """Group numbers begin here; no event has such a sequence."""
@@ -60,7 +60,7 @@ _seqs = msgspec.msgpack.Decoder(tuple[int, ...])
 
 def group_space(lane: int) -> str:
     """The space of the state rows of a lane's frozen groups: by number, the sequences."""
-    return f"groups/{lane}"
+    return lane_space("groups", lane)
 
 
 def encode_seqs(seqs: tuple[int, ...]) -> bytes:

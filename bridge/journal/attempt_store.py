@@ -14,6 +14,10 @@ A row is a list in the order of `COLUMNS`:
   number, and `seq` that of the group) those of the first;
 * `request` and `response`: start line and headers, secrets masked, a line each; `body`: how the response's
   body begins; `error`: the failure in words. Texts are empty where there is nothing.
+
+A row of several events has one list more behind these: the sequence of the first event, that of the last, and
+a list of how far each lies behind the first. It is kept once for all attempts of a group, so that an event's
+attempts are found in whatever group they were made.
 """
 
 from __future__ import annotations
@@ -65,7 +69,7 @@ KEEP_PAGES = 1024
 SHRINK_PAGES = 512
 """Free pages that one trim gives back to the disk."""
 
-Row = Sequence[str | int | None]
+Row = Sequence[str | int | Sequence[Any] | None]
 T = TypeVar("T")
 
 _SCHEMA = """
@@ -79,6 +83,18 @@ _SCHEMA = """
     CREATE INDEX attempts_by_seq ON attempts(seq);
     CREATE INDEX attempts_by_at ON attempts(at)
 """
+# Also for a file of a version that did not have it.
+_GROUPS = """
+    CREATE TABLE IF NOT EXISTS groups(
+        number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, members TEXT NOT NULL);
+    CREATE INDEX IF NOT EXISTS groups_by_last ON groups(last, first)
+"""
+_MEMBERS = len(COLUMNS)
+_INSERT_GROUPS = (
+    f"INSERT OR IGNORE INTO groups SELECT json_extract(value, '$[{COLUMNS.index('seq')}]'), "  # noqa: S608
+    + ", ".join(f"json_extract(value, '$[{_MEMBERS}][{i}]')" for i in range(3))
+    + f" FROM json_each(?) WHERE json_array_length(value) > {_MEMBERS}"
+)
 _INSERT = (
     f"INSERT INTO attempts({', '.join(COLUMNS)}) SELECT "  # noqa: S608  names of our own
     + ", ".join(f"json_extract(value, '$[{i}]')" for i in range(len(COLUMNS)))
@@ -88,7 +104,8 @@ _OF_ENDPOINT = "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE 
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """Which rows a query wants; None: all. Times are Unix ms, `until` exclusive."""
+    """Which rows a query wants; None: all. Times are Unix ms, `until` exclusive. `seq` is that of an event,
+    alone or in a group, or of a group."""
 
     endpoint: str | None = None
     event: int | None = None
@@ -104,7 +121,10 @@ class Filter(msgspec.Struct, frozen=True):
         parts = {
             "endpoint": "endpoint = :endpoint",
             "event": "event = :event",
-            "seq": "seq = :seq",
+            "seq": (
+                "(seq = :seq OR seq IN (SELECT number FROM groups WHERE last >= :seq AND first <= :seq"
+                " AND EXISTS (SELECT 1 FROM json_each(members) WHERE value = :seq - first)))"
+            ),
             "ok": "ok = :ok",
             "kind": "kind = :kind",
             "since": "at >= :since",
@@ -159,10 +179,13 @@ class AttemptStore:
     async def write(self, rows: Sequence[Row]) -> None:
         """Add rows. Raises StoreError; then none of them is there."""
         text = msgspec.json.encode(rows).decode()
-        await self._run(lambda database: self._insert(database, text))
+        groups = any(len(row) > _MEMBERS for row in rows)
+        await self._run(lambda database: self._insert(database, text, groups))
 
     @staticmethod
-    def _insert(database: sqlite3.Connection, text: str) -> None:
+    def _insert(database: sqlite3.Connection, text: str, groups: bool) -> None:
+        if groups:
+            database.execute(_INSERT_GROUPS, (text,))
         database.execute(_INSERT, (text,))
 
     async def trim(self, keep: Mapping[str, Keep], before: int) -> None:
@@ -184,6 +207,10 @@ class AttemptStore:
             f"DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE at < ?1"  # noqa: S608
             f" AND endpoint NOT IN (SELECT value FROM json_each(?2)) LIMIT {TRIM_ROWS})",
             (before, msgspec.json.encode(list(keep)).decode()),
+        )
+        execute(
+            "DELETE FROM groups WHERE number IN (SELECT number FROM groups WHERE NOT EXISTS"  # noqa: S608
+            f" (SELECT 1 FROM attempts WHERE seq = number) LIMIT {TRIM_ROWS})"
         )
         if execute("PRAGMA freelist_count").fetchone()[0] > KEEP_PAGES:
             # executescript, since execute() stops after the first page.
@@ -254,9 +281,12 @@ def _connect(path: Path) -> sqlite3.Connection:
         )
         if found != (APPLICATION_ID, VERSION):
             raise sqlite3.DatabaseError(f"version {found[1]} of application {found[0]:#x}")
+        for statement in _GROUPS.split(";"):
+            database.execute(statement)
         # JSON is what everything here relies on; SQLite before 3.38 may be built without it.
         database.execute("SELECT json_group_array(value) FROM json_each('[]')").fetchone()
         database.execute("SELECT max(id) FROM attempts").fetchone()
+        database.execute("SELECT max(number) FROM groups").fetchone()
     except BaseException:
         database.close()
         raise

@@ -32,6 +32,12 @@ _LOOK_BYTES = SOFT_BYTES // 8
 # sync's above all, the database may hold less than SQLite believes.
 _HARMLESS = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_NOMEM"})
 
+
+def harmless(error: sqlite3.Error) -> bool:
+    """Whether a checkpoint, or a write, that failed so has left everything as it was."""
+    return getattr(error, "sqlite_errorname", "") in _HARMLESS
+
+
 logger = logging.getLogger("hookmq.journal")
 
 
@@ -122,7 +128,7 @@ class Checkpointer:
             else:
                 failure = self._finish()
         if failure is not None:
-            if getattr(failure, "sqlite_errorname", "") in _HARMLESS:
+            if harmless(failure):
                 logger.warning("the store's checkpoint has to wait: %s", failure)
                 self._next = self.length() + SOFT_BYTES
             else:

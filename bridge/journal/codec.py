@@ -16,6 +16,9 @@ from bridge.events.event import Event
 EVENT_OVERHEAD = 64
 """What an event counts for beside its payload, topic and client id, in bytes."""
 
+DEAD_OVERHEAD = 192
+"""What a dead letter counts for beside its event and its error, in bytes."""
+
 Totals = dict[int, list[int]]
 """By lane id: how many events the batch holds for it, and their bytes as `event_size` counts them."""
 

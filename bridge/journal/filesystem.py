@@ -3,11 +3,13 @@ all."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 from pathlib import Path
 
+_NO_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _VOLATILE = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 
 
@@ -56,6 +58,15 @@ else:
             os.close(fd)
 
     read_at = os.pread
+
+
+def remedy(error: OSError) -> str:
+    """What the user can do where the store's files cannot be opened, made or written."""
+    if error.errno in _NO_SPACE:
+        return "free some space there, or set sqlite.mounted_file_path to another place"
+    if error.errno == errno.EROFS:
+        return "mount it for writing, or set sqlite.mounted_file_path to another place"
+    return "give this user the right to write there, or set sqlite.mounted_file_path to another place"
 
 
 def on_tmpfs(path: Path) -> bool:

@@ -63,6 +63,7 @@ class Journal:
         self._open = Batch(store.next_batch, int(clock() * 1000))
         self._closed: list[Batch] = []  # full batches of this turn, and those the store refused
         self._waiting: deque[Batch] = deque()  # committed, not yet durable, with something to release
+        self._unacked: dict[Writer, int] = {}  # the last batch that each writer waits for
         self._booked = False
         self._lazy: asyncio.TimerHandle | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
@@ -111,6 +112,7 @@ class Journal:
         waiting = acks.get(writer)
         if waiting is None:
             acks[writer] = bytearray(data)
+            self._unacked[writer] = self._open.number
             if not self._booked:
                 self._book()
         else:
@@ -118,11 +120,7 @@ class Journal:
 
     def answer(self, writer: Writer, data: bytes) -> None:
         """Write `data`, which promises nothing, to `writer`: at once, or behind what it waits for already."""
-        if (
-            writer in self._open.acks
-            or any(writer in batch.acks for batch in self._waiting)
-            or any(writer in batch.acks for batch in self._closed)
-        ):
+        if writer in self._unacked:
             self.ack(writer, data)
         else:
             writer.write_acks(bytearray(data))
@@ -187,6 +185,8 @@ class Journal:
                 self._trim()
             elif self._trim_timer is None:
                 self._trim_timer = self._loop.call_later(TRIM_EVERY_S, self._trim)
+        if self.stalled:
+            self._goes_on()
 
     def _release(self, batches: list[Batch], *, stored: bool) -> None:
         promised = False
@@ -212,12 +212,15 @@ class Journal:
     def _durable(self, durable: int) -> None:
         """Release, in order, what is safe: batches up to the watermark, and those that stored nothing."""
         waiting = self._waiting
+        unacked = self._unacked
         while waiting:
             batch = waiting[0]
             if batch.stored and batch.number > durable:
                 return
             waiting.popleft()
             for writer, data in batch.acks.items():
+                if unacked.get(writer) == batch.number:
+                    del unacked[writer]
                 try:
                     writer.write_acks(data)
                 except Exception:  # a fault of one connection is not the others'
@@ -237,6 +240,8 @@ class Journal:
             log.error("the store refuses to write, publishers wait: %s", error)
             for call in self.on_stall:
                 call(True)
+        if self._again_timer is not None:
+            self._again_timer.cancel()
         if not self._ended:
             self._again_timer = self._loop.call_later(RETRY_COMMIT_S, self._offer_again)
 
@@ -244,6 +249,7 @@ class Journal:
         """The store has failed for good: commit, sync and acknowledge nothing more."""
         self._ended = True
         self._waiting.clear()
+        self._unacked.clear()
         self._stop_timers()
 
     def _stop_timers(self) -> None:
@@ -254,11 +260,15 @@ class Journal:
     def _offer_again(self) -> None:
         self._again_timer = None
         self._commit()
-        if not self._closed:
-            self.stalled = False
-            log.warning("the store writes again")
-            for call in self.on_stall:
-                call(False)
+
+    def _goes_on(self) -> None:
+        self.stalled = False
+        if self._again_timer is not None:
+            self._again_timer.cancel()
+            self._again_timer = None
+        log.warning("the store writes again")
+        for call in self.on_stall:
+            call(False)
 
     def _trim(self) -> None:
         if self._trim_timer is not None:
@@ -280,7 +290,14 @@ class Journal:
 
     def close(self) -> None:
         """Commit what is open, stop the timers and close the store."""
-        if not self.stalled and not self._ended:
+        if not self._ended:
             self.flush()
+        if self.stalled:
+            events = sum(len(batch.events) for batch in [*self._closed, self._open])
+            log.error(
+                "the store still refuses to write: %d events that were not acknowledged are lost, "
+                "and what was delivered meanwhile may come twice",
+                events,
+            )
         self._stop_timers()
         self.store.close()

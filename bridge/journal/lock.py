@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from bridge.journal.filesystem import read_at
+from bridge.journal.filesystem import read_at, remedy
 from bridge.journal.store import StoreError
 
 if sys.platform == "win32":
@@ -44,15 +44,9 @@ class FileLock:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be opened ({error.strerror}): "
-                f"give this user the right to write there, or set sqlite.mounted_file_path to another place"
-            ) from error
+            raise StoreError(f"{path}: cannot be opened ({error.strerror}): {remedy(error)}") from error
         try:
             _lock(fd)
-            os.ftruncate(fd, 0)
-            os.lseek(fd, 0, os.SEEK_SET)
-            os.write(fd, b"%d\n" % os.getpid())
         except OSError as error:
             owner = read_at(fd, 32, 0).strip()
             os.close(fd)
@@ -64,6 +58,13 @@ class FileLock:
             raise StoreError(
                 f"{store}: in use by {who}: stop it, or set sqlite.mounted_file_path to another place"
             ) from error
+        try:
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+            os.write(fd, b"%d\n" % os.getpid())
+        except OSError as error:
+            os.close(fd)
+            raise StoreError(f"{path}: cannot be written ({error.strerror}): {remedy(error)}") from error
         self._fd: int | None = fd
 
     def release(self) -> None:

@@ -13,8 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Cursor, Dead, Put, Retry
-from bridge.journal.codec import event_size
-from bridge.journal.store import Backlog, DeadLetter, LaneState, StoreError
+from bridge.journal.codec import DEAD_OVERHEAD, event_size
+from bridge.journal.store import (
+    Backlog,
+    DeadLetter,
+    DeadTotals,
+    LaneState,
+    OldDead,
+    StoreError,
+    lane_of_space,
+)
 
 _INDEX_MASK = MAX_BATCH_EVENTS - 1
 _SCAN_BATCHES = 2048  # that one `read` looks at, at most
@@ -90,6 +98,9 @@ class MemoryStore:
         self.next_batch = max(self.next_batch, last + 1)
 
     def _put(self, change: Put) -> None:
+        owner = lane_of_space(change.space)
+        if owner is not None and owner not in self._lanes:
+            return
         rows = self._state.setdefault(change.space, {})
         if change.value is None:
             rows.pop(change.key, None)
@@ -156,6 +167,8 @@ class MemoryStore:
             for place in [place for place in rows if place[0] == lane]:
                 del rows[place]
                 self._unpin(*place)
+        for space in [space for space in self._state if lane_of_space(space) == lane]:
+            del self._state[space]
 
     def retries(self, lane: int) -> list[Retry]:
         """See `Store.retries`."""
@@ -170,6 +183,21 @@ class MemoryStore:
         """See `Store.dead`."""
         rows = [row for (owner, seq), row in sorted(self._dead.items()) if owner == lane and seq > after]
         return rows[:limit]
+
+    def dead_totals(self, lane: int) -> DeadTotals:
+        """See `Store.dead_totals`."""
+        found = self.oldest_dead(lane, len(self._dead))
+        return DeadTotals(len(found), sum(old.size for old in found))
+
+    def oldest_dead(self, lane: int, limit: int) -> list[OldDead]:
+        """See `Store.oldest_dead`."""
+        found = []
+        for (owner, seq), letter in self._dead.items():
+            if owner == lane:
+                event = self._find(seq)
+                size = DEAD_OVERHEAD + len(letter.error) + (0 if event is None else event_size(event))
+                found.append(OldDead(letter.at, seq, size))
+        return sorted(found)[:limit]
 
     def read(self, lane: int, position: int, max_bytes: int) -> tuple[list[tuple[int, Event]], int]:
         """See `Store.read`."""

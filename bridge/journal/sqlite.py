@@ -23,7 +23,7 @@ import msgspec
 from bridge.events.event import Event
 from bridge.journal import sqlite_schema as schema
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Change, Retry
-from bridge.journal.checkpoint import Checkpointer
+from bridge.journal.checkpoint import Checkpointer, harmless
 from bridge.journal.codec import (
     decode_holes,
     encode_events,
@@ -36,7 +36,7 @@ from bridge.journal.lock import FileLock
 from bridge.journal.sqlite_changes import UNPIN, apply_changes
 from bridge.journal.sqlite_log import SqliteLog
 from bridge.journal.sqlite_schema import store_error
-from bridge.journal.store import Backlog, DeadLetter, LaneState, StoreError
+from bridge.journal.store import Backlog, DeadLetter, DeadTotals, LaneState, OldDead, StoreError, lane_space
 from bridge.journal.syncer import Syncer
 from bridge.journal.wal import WalFile
 
@@ -61,7 +61,7 @@ _CHANGE_COST = 128
 _INSERT = "INSERT INTO log VALUES (?, ?, ?, ?, ?)"
 _LANES = (
     "SELECT id, name, position, holes, (SELECT count(*) FROM retries WHERE lane = id),"
-    " (SELECT count(*) FROM dead WHERE lane = id) FROM lanes"
+    " coalesce((SELECT letters FROM dead_totals WHERE lane = id), 0) FROM lanes"
 )
 
 P = ParamSpec("P")
@@ -356,6 +356,8 @@ class SqliteStore:
             execute("DELETE FROM lanes WHERE id = ?", (lane,))
             execute("DELETE FROM retries WHERE lane = ?", (lane,))
             execute("DELETE FROM dead WHERE lane = ?", (lane,))
+            execute("DELETE FROM dead_totals WHERE lane = ?", (lane,))
+            execute("DELETE FROM state WHERE space LIKE ?", (lane_space("%", lane),))
             self._db.executemany(UNPIN, seqs)
         self._lane_ids.discard(lane)
         self._ticket += 1
@@ -376,10 +378,22 @@ class SqliteStore:
     def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
         """See `Store.dead`."""
         rows = self._db.execute(
-            "SELECT * FROM dead WHERE lane = ? AND seq > ? ORDER BY seq LIMIT ?",
+            "SELECT lane, seq, attempt, at, error FROM dead WHERE lane = ? AND seq > ? ORDER BY seq LIMIT ?",
             (lane, after, -1 if limit is None else limit),
         ).fetchall()
         return [DeadLetter(*row) for row in rows]
+
+    @_translated
+    def dead_totals(self, lane: int) -> DeadTotals:
+        """See `Store.dead_totals`."""
+        query = "SELECT letters, bytes FROM dead_totals WHERE lane = ?"
+        return DeadTotals(*(self._db.execute(query, (lane,)).fetchone() or (0, 0)))
+
+    @_translated
+    def oldest_dead(self, lane: int, limit: int) -> list[OldDead]:
+        """See `Store.oldest_dead`."""
+        query = "SELECT at, seq, size FROM dead WHERE lane = ? ORDER BY at, seq LIMIT ?"
+        return [OldDead(*row) for row in self._db.execute(query, (lane, limit)).fetchall()]
 
     @_translated
     def read(self, lane: int, position: int, max_bytes: int) -> tuple[list[tuple[int, Event]], int]:
@@ -438,9 +452,10 @@ class SqliteStore:
         self.checkpointer.stop()
         try:
             if self._failed is None:
-                self._save_next(self._committed + 1)
+                # On a disk that is full the log stays as it is, and the next opening leaps a little further.
+                self._try(lambda: self._save_next(self._committed + 1))
                 self._wal.sync()
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._try(lambda: self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
                 self._synced(self._committed)
         except sqlite3.Error as error:
             self._sqlite_failed(error)
@@ -451,6 +466,14 @@ class SqliteStore:
             self._helper.close()
             self._db.close()
             self._lock.release()
+
+    def _try(self, work: Callable[[], object]) -> None:
+        """Do what may be left out if the disk has no room for it."""
+        try:
+            work()
+        except sqlite3.Error as error:
+            if not harmless(error):
+                raise
 
 
 def _lane_state(row: tuple[int, str, int, bytes, int, int]) -> LaneState:

@@ -7,14 +7,19 @@ import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
 from bridge.journal.batch import Batch, Change, Cursor, Dead, Put, Retry, Settle
-from bridge.journal.codec import encode_event, encode_holes
+from bridge.journal.codec import DEAD_OVERHEAD, encode_event, encode_holes
 from bridge.journal.sqlite_log import SqliteLog
+from bridge.journal.store import lane_of_space
 
 UNPIN = (
     "DELETE FROM pinned WHERE seq = ?1 AND NOT EXISTS (SELECT 1 FROM retries WHERE seq = ?1)"
     " AND NOT EXISTS (SELECT 1 FROM dead WHERE seq = ?1)"
 )
 """Deletes an event's copy if nothing refers to it any more."""
+_BURY = (
+    f"INSERT INTO dead VALUES (?1, ?2, ?3, ?4, ?5, {DEAD_OVERHEAD} + length(?5)"  # noqa: S608
+    " + coalesce((SELECT length(event) FROM pinned WHERE seq = ?2), 0))"
+)
 
 
 def apply_changes(
@@ -34,6 +39,9 @@ def apply_changes(
     outcomes: dict[tuple[int, int], Retry | Settle | Dead] = {}
     for change in changes:
         if isinstance(change, Put):
+            owner = lane_of_space(change.space)
+            if owner is not None and owner not in lanes:
+                continue
             puts[change.space, change.key] = change.value
         elif isinstance(change, Cursor):
             cursors[change.lane] = change
@@ -86,16 +94,11 @@ def _apply_outcomes(
         "DELETE FROM retries WHERE lane = ? AND seq = ?",
         [(o.lane, o.seq) for o in outcomes if not isinstance(o, Retry)],
     )
-    many(
-        "DELETE FROM dead WHERE lane = ? AND seq = ?",
-        [(o.lane, o.seq) for o in outcomes if not isinstance(o, Dead)],
-    )
+    # INSERT OR REPLACE would not run the trigger that takes the replaced row off the total.
+    many("DELETE FROM dead WHERE lane = ? AND seq = ?", [(o.lane, o.seq) for o in outcomes])
     many(
         "INSERT OR REPLACE INTO retries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [(r.lane, r.seq, r.attempt, r.due, r.wait, r.first, r.key, r.error) for r in retries],
     )
-    many(
-        "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?)",
-        [(d.lane, d.seq, d.attempt, d.at, d.error) for d in dead],
-    )
+    many(_BURY, [(d.lane, d.seq, d.attempt, d.at, d.error) for d in dead])
     many(UNPIN, settled)

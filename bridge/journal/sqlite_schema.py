@@ -5,7 +5,8 @@
 * `lanes`: a cursor per endpoint. Ids are never used twice, since events name them.
 * `retries`, `dead`: rows for what does not go smoothly. `pinned` holds a copy of their events, so that
   trimming never waits for them; the index on `seq` tells when nothing refers to a copy any more.
-* `state`: the broker's rows, opaque here.
+  Each dead letter's `size` is what it takes roughly; `dead_totals` sums them up, kept by triggers.
+* `state`: the broker's rows, opaque here but for those that go with a lane (`lane_space`).
 * `meta`: `version`, `store` (the store's id), `next_batch` (see `Store.next_batch`).
 """
 
@@ -14,9 +15,10 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
-from bridge.journal.filesystem import sync_folder
+from bridge.journal.filesystem import remedy, sync_folder
 from bridge.journal.store import StoreError
 
 APPLICATION_ID = 0x486B4D51  # "HkMQ", in the file's header: tells our store from any other SQLite database
@@ -39,6 +41,23 @@ MIGRATIONS: list[str] = [
                          event BLOB NOT NULL); CREATE TABLE state(space TEXT, key TEXT, value BLOB NOT NULL,
                          PRIMARY KEY(space, key)) WITHOUT ROWID;
     """,
+    # What dead letters take, and which are the oldest. The health of an endpoint goes with its lane.
+    """
+    ALTER TABLE dead ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    UPDATE dead SET size = 192 + length(error) + coalesce(
+        (SELECT length(event) FROM pinned WHERE pinned.seq = dead.seq), 0);
+    CREATE INDEX dead_by_at ON dead(lane, at, seq, size);
+    CREATE TABLE dead_totals(lane INTEGER PRIMARY KEY, letters INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    INSERT INTO dead_totals SELECT lane, count(*), sum(size) FROM dead GROUP BY lane;
+    CREATE TRIGGER dead_comes AFTER INSERT ON dead BEGIN
+        INSERT INTO dead_totals VALUES (new.lane, 1, new.size) ON CONFLICT(lane)
+            DO UPDATE SET letters = letters + 1, bytes = bytes + new.size;
+    END;
+    CREATE TRIGGER dead_goes AFTER DELETE ON dead BEGIN
+        UPDATE dead_totals SET letters = letters - 1, bytes = bytes - old.size WHERE lane = old.lane;
+    END;
+    UPDATE state SET space = 'endpoint/' || key, key = 'health' WHERE space = 'endpoint';
+    """,
 ]
 """Statements that bring a store from version i to i + 1, by i. Each runs once, in one transaction with the
 new version's number. Released ones never change."""
@@ -51,6 +70,7 @@ _HINTS = {
     "SQLITE_CANTOPEN": "give this user the right to write to the file and its folder",
     "SQLITE_PERM": "give this user the right to write to the file and its folder",
     "SQLITE_AUTH": "give this user the right to write to the file and its folder",
+    "SQLITE_IOERR_SHMSIZE": "free some space there",
     "SQLITE_BUSY": "another program is writing to it: stop that program",
     "SQLITE_IOERR": "the disk reports an error: see the system's log",
 }
@@ -141,8 +161,7 @@ def prepare_file(path: Path) -> None:
 
 def _no_access(path: Path, error: OSError) -> StoreError:
     return StoreError(
-        f"{path}: cannot be opened or made ({error.filename or path}: {error.strerror}): "
-        f"give this user the right to write there, or set sqlite.mounted_file_path to another place"
+        f"{path}: cannot be opened or made ({error.filename or path}: {error.strerror}): {remedy(error)}"
     )
 
 
@@ -170,7 +189,7 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
     database.execute("BEGIN IMMEDIATE")
     try:
         for script in MIGRATIONS[version:]:
-            for statement in script.split(";"):
+            for statement in _statements(script):
                 database.execute(statement)
         if version == 0:
             database.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -183,6 +202,16 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; those of a trigger are one with it."""
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _version(database: sqlite3.Connection, path: Path) -> int:

@@ -7,7 +7,7 @@ readable and survives the end of the process; it survives a power cut once `dura
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -47,6 +47,32 @@ class DeadLetter(msgspec.Struct):
     error: str
 
 
+class DeadTotals(msgspec.Struct):
+    """A lane's dead letters: how many, and the bytes that they take, roughly."""
+
+    letters: int
+    bytes: int
+
+
+class OldDead(NamedTuple):
+    """When a dead letter had its last attempt (Unix ms), which it is, and roughly the bytes it takes."""
+
+    at: int
+    seq: int
+    size: int
+
+
+def lane_space(name: str, lane: int) -> str:
+    """A space for state that goes with a lane: it is forgotten when the lane is."""
+    return f"{name}/{lane}"
+
+
+def lane_of_space(space: str) -> int | None:
+    """The lane that a space of state goes with; None if it goes with none."""
+    _, slash, tail = space.rpartition("/")
+    return int(tail) if slash and tail.isdecimal() else None
+
+
 class Store(Protocol):
     """An append-only log of batches, a cursor per lane, retry rows, and a key-value part for state."""
 
@@ -73,7 +99,7 @@ class Store(Protocol):
 
         Raises StoreError where nothing was written (disk full, file gone): the batches may be offered again.
         Raises ValueError where a number is not above all numbers committed before. Changes of a lane that was
-        dropped are left out.
+        dropped are left out, state in its spaces too.
         """
 
     def sync(self) -> None:
@@ -86,7 +112,7 @@ class Store(Protocol):
         """All lanes, those of endpoints that are configured no more included."""
 
     def drop_lane(self, lane: int) -> None:
-        """Forget a lane with its retries and dead letters."""
+        """Forget a lane with its retries, its dead letters and its spaces of state (`lane_space`)."""
 
     def read(self, lane: int, position: int, max_bytes: int) -> tuple[list[tuple[int, Event]], int]:
         """The lane's events from `position` on (sequence, event), ascending, and where to read on.
@@ -108,6 +134,12 @@ class Store(Protocol):
 
     def dead(self, lane: int, after: int = -1, limit: int | None = None) -> list[DeadLetter]:
         """The lane's dead letters above the sequence `after`, in order of their sequence, at most `limit`."""
+
+    def dead_totals(self, lane: int) -> DeadTotals:
+        """How many dead letters the lane has, and what they take; without looking at each."""
+
+    def oldest_dead(self, lane: int, limit: int) -> list[OldDead]:
+        """The lane's dead letters that died first, at most `limit`."""
 
     def backlog(self, lane: int, position: int) -> Backlog:
         """What the log holds for a lane from a position on, without decoding events."""

@@ -67,7 +67,7 @@ class Publisher(asyncio.Protocol):
             self.send(acks)
 
     def packet(self) -> bytes:
-        """The next PUBLISH; ids go round, the window is far below 65,535."""
+        """The next PUBLISH; ids and topics go round, the window is far below 65,535."""
         packet_id = self.sent % 65535 + 1
         self.sent += 1
         head = next(self.heads) + packet_id.to_bytes(2, "big")
@@ -99,6 +99,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--publishers", type=int, default=10)
+    parser.add_argument("--topics", type=int, default=0, help="0: one for each publisher")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--window", type=int, default=100)
     parser.add_argument("--size", type=int, default=100)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import stat
@@ -16,10 +17,11 @@ import pytest
 
 from bridge.journal import checkpoint, sqlite_schema
 from bridge.journal import sqlite as sqlite_module
-from bridge.journal.batch import Cursor, Dead, Put, Retry
+from bridge.journal.batch import Cursor, Dead, Put, Retry, Settle
+from bridge.journal.codec import encode_event, encode_holes
 from bridge.journal.filesystem import on_tmpfs
 from bridge.journal.sqlite import LEAP
-from bridge.journal.store import StoreError
+from bridge.journal.store import StoreError, lane_space
 from tests.contract.store_support import commit, event, make_batch, open_sqlite, read_all, until
 
 
@@ -153,6 +155,35 @@ async def test_an_older_schema_is_migrated_once(path: Path, monkeypatch: pytest.
         version = database.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
         assert version == len(newer)
     database.close()
+
+
+async def test_the_first_version_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its dead letters take is counted, and the health of an endpoint keeps with its lane."""
+    migrations = sqlite_schema.MIGRATIONS
+    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", migrations[:1])
+    sqlite_schema.prepare_folder(path)
+    sqlite_schema.prepare_file(path)
+    with contextlib.closing(sqlite_schema.connect(path)) as database:
+        sqlite_schema.migrate(database, path)
+        for statement, values in (
+            ("INSERT INTO lanes VALUES (1, 'a', 0, ?)", (encode_holes([]),)),
+            ("INSERT INTO dead VALUES (1, 4096, 2, 70, 'why')", ()),
+            ("INSERT INTO dead VALUES (1, 4097, 2, 60, '')", ()),
+            ("INSERT INTO pinned VALUES (4096, ?)", (encode_event(event("1", 1, size=5000)),)),
+            ("INSERT INTO state VALUES ('endpoint', '1', x'80')", ()),
+        ):
+            database.execute(statement, values)
+    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", migrations)
+    store = open_sqlite(path)
+    assert [(lane.name, lane.dead) for lane in store.lanes()] == [("a", 2)]
+    assert [(old.at, old.seq) for old in store.oldest_dead(1, 9)] == [(60, 4097), (70, 4096)]
+    totals = store.dead_totals(1)
+    assert totals.bytes == sum(old.size for old in store.oldest_dead(1, 9))
+    assert 5000 < totals.bytes < 6000
+    assert list(store.load("endpoint")) == []
+    assert list(store.load(lane_space("endpoint", 1))) == [("health", b"\x80")]
+    commit(store, [], [Settle(1, 4096)])
+    assert (store.dead_totals(1).letters, store.fetch([4096])) == (1, {})
 
 
 async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Cursor, Dead, Put, Retry, Settle
 from bridge.journal.codec import event_size
-from bridge.journal.store import Backlog, DeadLetter, LaneState
+from bridge.journal.store import Backlog, DeadLetter, DeadTotals, LaneState, lane_space
 from tests.contract.store_support import AnyStore, commit, event, make_batch, read_all, until
 
 
@@ -155,6 +155,29 @@ async def test_a_dead_letter_pins_its_event(store: AnyStore) -> None:
     assert sorted(store.fetch(seqs)) == seqs[:2]
 
 
+async def test_dead_letters_are_summed_up_and_the_oldest_found(store: AnyStore) -> None:
+    a, b = store.lane("a").id, store.lane("b").id
+    assert (store.dead_totals(a), store.oldest_dead(a, 5)) == (DeadTotals(0, 0), [])
+    seqs = commit(store, [event(str(n), a, b, size=1000 * n) for n in range(4)])
+    died = [Dead(a, seq, 3, at, "why") for seq, at in zip(seqs, (40, 30, 20, 30), strict=True)]
+    commit(store, [], [*died, Dead(b, seqs[3], 1, 5, "")])
+    assert [(old.at, old.seq) for old in store.oldest_dead(a, 3)] == [
+        (20, seqs[2]),
+        (30, seqs[1]),
+        (30, seqs[3]),
+    ]
+    totals = store.dead_totals(a)
+    assert totals == DeadTotals(4, sum(old.size for old in store.oldest_dead(a, 9)))
+    assert 6000 < totals.bytes < 6000 + 4 * 400
+    # One goes, one is sent again, one dies again: the totals follow.
+    commit(store, [], [Settle(a, seqs[0]), retry(a, seqs[1]), Dead(a, seqs[2], 4, 50, "a longer error")])
+    assert [(old.at, old.seq) for old in store.oldest_dead(a, 9)] == [(30, seqs[3]), (50, seqs[2])]
+    assert store.dead_totals(a) == DeadTotals(2, sum(old.size for old in store.oldest_dead(a, 9)))
+    commit(store, [], [Settle(a, seqs[2]), Settle(a, seqs[3]), Settle(a, seqs[3])])
+    assert store.dead_totals(a) == DeadTotals(0, 0)
+    assert store.dead_totals(b).letters == 1
+
+
 async def test_dead_letters_are_read_in_pages(store: AnyStore) -> None:
     a, b = store.lane("a").id, store.lane("b").id
     seqs = commit(store, [event(str(i), a, b) for i in range(5)])
@@ -195,14 +218,23 @@ async def test_a_dropped_lane_takes_its_rows_and_pins_along(store: AnyStore) -> 
     seqs = commit(store, [event("1", a), event("2", a, b), event("3", a)])
     commit(store, [], [retry(a, seqs[0]), retry(a, seqs[1]), retry(b, seqs[1]), dead(a, seqs[2])])
     store.trim(store.next_batch)
+    spaces = [lane_space(name, lane) for name in ("groups", "endpoint") for lane in (a, b)]
+    commit(store, [], [Put(space, "k", b"v") for space in [*spaces, "other"]])
     store.drop_lane(a)
+    assert [space for space in spaces if list(store.load(space))] == spaces[1::2]
+    assert list(store.load("other")) == [("k", b"v")]
+    assert store.dead_totals(a) == DeadTotals(0, 0)
     assert [lane.id for lane in store.lanes()] == [b]
     assert store.retries(a) == []
     assert store.dead(a) == []
     assert sorted(store.fetch(seqs)) == [seqs[1]]
     # What was under way for it comes too late and leaves no row behind; its id is never given again.
-    commit(store, [], [retry(a, seqs[1]), Cursor(a, 5, []), Settle(a, seqs[0])])
+    late = [Put(space, "late", b"v") for space in spaces]
+    commit(store, [], [retry(a, seqs[1]), dead(a, seqs[2]), Cursor(a, 5, []), Settle(a, seqs[0]), *late])
     assert store.retries(a) == []
+    assert store.dead_totals(a) == DeadTotals(0, 0)
+    assert [space for space in spaces if list(store.load(space))] == spaces[1::2]
+    assert [key for key, _ in store.load(spaces[1])] == ["k", "late"]
     commit(store, [], [Settle(b, seqs[1])])
     assert store.fetch(seqs) == {}
     again = store.lane("a")

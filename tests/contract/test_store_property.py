@@ -15,7 +15,7 @@ from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, Change, Cursor, Dead, Put, Retry, Settle
 from bridge.journal.memory import MemoryStore
 from bridge.journal.sqlite import SqliteStore
-from bridge.journal.store import LaneState
+from bridge.journal.store import DeadTotals, LaneState
 from tests.contract.store_support import event, make_batch
 
 LANES = ["a", "b", "c"]
@@ -163,6 +163,12 @@ class TwoStores(RuleBasedStateMachine):
         for lane in self.lane_ids:
             assert disk.retries(lane) == memory.retries(lane)
             assert disk.dead(lane) == memory.dead(lane)
+            for store in (disk, memory):
+                old = store.oldest_dead(lane, 1000)
+                assert store.dead_totals(lane) == DeadTotals(len(old), sum(each.size for each in old))
+                assert [each.seq for each in old] == [
+                    letter.seq for letter in sorted(store.dead(lane), key=lambda each: (each.at, each.seq))
+                ]
             assert disk.read(lane, 0, 1 << 30) == memory.read(lane, 0, 1 << 30)
         assert disk.fetch(self.seqs) == memory.fetch(self.seqs)
         for space in ("space0", "space1"):

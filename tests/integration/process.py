@@ -62,7 +62,8 @@ def webhook(url: str, *events: str, extra: str = "", **keys: object) -> str:
 class HookMQ:
     """One HookMQ, started and ended as often as a test wants. `blocks` are HOCON and come after the defaults.
 
-    `prefix` is a command that runs it (strace), `env` what is added to the environment.
+    `prefix` is a command that runs it (strace), `env` what is added to the environment. `command` are the
+    arguments of Python; another entry than `hookmq start` can be set there.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class HookMQ:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("HOOKMQ_")}
         self.env = {**clean, "PYTHONUNBUFFERED": "1", **(env or {})}
         self.prefix = tuple(prefix)
+        self.command: Sequence[str] = ("-m", "bridge", "start", "--conf", str(self.conf))
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._starts = 0
@@ -105,7 +107,7 @@ class HookMQ:
         self._starts += 1
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "bridge", "start", "--conf", str(self.conf)],
+                [*self.prefix, sys.executable, *self.command],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -73,6 +73,17 @@ async def asked(hookmq: HookMQ, *arguments: str) -> Any:
     return json.loads(await said(hookmq, *arguments, "--json"))
 
 
+async def settled(hookmq: HookMQ) -> None:
+    """Every request was answered, and the store knows: the receiver had it before HookMQ has the answer."""
+    end = time.monotonic() + 20
+    while True:
+        [found] = (await asked(hookmq, "status"))["endpoints"]
+        if not (found["in_flight"] or found["retrying"] or found["backlog_events"]):
+            break
+        assert time.monotonic() < end, found
+    await asked(hookmq, "dead")  # commits what is open before it reads
+
+
 async def publish(hookmq: HookMQ, *texts: str, topic: str = "a/b") -> None:
     client = await Client.connect(hookmq.port, "c1")
     for text in texts:
@@ -364,16 +375,19 @@ async def test_a_replay(tmp_path: Path, receiver: Receiver) -> None:
         between = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime())
         await publish(hookmq, *[f"new{i}" for i in range(5)], topic="plant/new")
         await receiver.wait_for(lambda rs: len(rs) == 25)
+        await settled(hookmq)
         receiver.requests.clear()
         shown = await said(hookmq, "replay", "--since", "1h", "--until", between)
         assert shown == "default: 20 events are sent once more\n"
         await receiver.wait_for(lambda rs: len(rs) == 20)
         assert sorted(payloads(receiver)) == sorted(f"old{i}" for i in range(20))
         assert all(r.id == ids[r.json["payload"]] and r.attempt == 1 for r in receiver.requests)
+        await settled(hookmq)
         receiver.requests.clear()
         found = await asked(hookmq, "replay", "--since", between)
         assert (found["endpoint"], found["taken"]) == ("default", 5)
         await receiver.wait_for(lambda rs: len(rs) == 5)
+        await settled(hookmq)
         receiver.requests.clear()
         found = await asked(hookmq, "replay", "--since", "1h", "--filter", "plant/+", "--endpoint", "default")
         assert found["taken"] == 25
@@ -381,6 +395,7 @@ async def test_a_replay(tmp_path: Path, receiver: Receiver) -> None:
         assert found["taken"] == 0
         # After a restart the log is still there.
         await receiver.wait_for(lambda rs: len(rs) == 25)
+        await settled(hookmq)  # else what was answered last comes once more, and is under way
         hookmq.kill()
         await hookmq.start()
         receiver.requests.clear()
@@ -484,6 +499,78 @@ async def test_dead_letters(tmp_path: Path, receiver: Receiver) -> None:
         assert await said(hookmq, "dead") == "no dead letters\n"
         assert await asked(hookmq, "dead", "list", "--each") == []
         assert (await asked(hookmq, "dead", "replay", "--all"))["taken"] == 0
+
+
+async def test_dead_letters_have_bounds(tmp_path: Path, receiver: Receiver) -> None:
+    block = webhook(receiver.url(), "on_message_publish", extra=ONCE + "\ndead.max_bytes = 4KB")
+    async with HookMQ(tmp_path, block) as hookmq:
+        receiver.status = 500
+        await publish(hookmq, *[f"bad{i}".ljust(1000) for i in range(8)])
+        await receiver.wait_for(lambda rs: len(rs) == 8)
+        await hookmq.said("dead letters are at their bound (webhook.dead): gave up the oldest ")
+        end = time.monotonic() + 10
+        while (found := (await asked(hookmq, "status"))["endpoints"][0])["dead"] + found["dead_given_up"] < 8:
+            assert time.monotonic() < end
+        await until_status(hookmq, lambda found: found["dead"] == 3)
+        [found] = (await asked(hookmq, "status"))["endpoints"]
+        assert (found["dead_given_up"], found["dead_bytes"] <= 4096) == (5, True)
+        assert (
+            "default: 5 dead letters were given up since the start (webhook.dead); 3 are kept"
+            in await said(hookmq, "status")
+        )
+        each = await asked(hookmq, "dead", "list", "--each")
+        shown = [await asked(hookmq, "dead", "show", row["id"]) for row in each]
+        assert {one["payload"].strip() for one in shown} <= {f"bad{i}" for i in range(8)}
+        hookmq.kill()  # what was given up stays away; an endpoint that is not served has the bound too
+        hookmq.configure(block + "webhook { enable = false, dead.max_bytes = 1KB }\n")
+        await hookmq.start()
+        await hookmq.said("gave up the oldest 3")
+        [kept] = (await asked(hookmq, "status"))["not_served"]
+        assert (kept["dead"], kept["dead_given_up"]) == (0, 3)
+
+
+async def until_status(hookmq: HookMQ, condition: Any) -> None:
+    """Wait until what `status` says of the one endpoint fits."""
+    end = time.monotonic() + 10
+    while not condition(found := (await asked(hookmq, "status"))["endpoints"][0]):
+        assert time.monotonic() < end, found
+
+
+async def test_an_event_is_found_in_the_batches_that_it_was_in(tmp_path: Path, receiver: Receiver) -> None:
+    extra = "batch { max_events = 4, max_wait = 200ms }\nretry.schedule = [0s, 10ms]"
+    async with HookMQ(tmp_path, webhook(receiver.url(), "on_message_publish", extra=extra)) as hookmq:
+        receiver.status = 500
+        await publish(hookmq, *[f"one{i}" for i in range(4)])
+        await receiver.wait_for(lambda rs: len(rs) >= 2)
+        receiver.status = 204
+        await until_status(hookmq, lambda found: found["failed"] + found["delivered"] >= 2)
+        await settled(hookmq)
+        items = [(item["id"], r.id, r.attempt) for r in receiver.requests for item in r.json]
+        one = items[0][0]
+        tried = sorted((batch, attempt) for item, batch, attempt in items if item == one)
+        assert tried[0][0] != one
+        for option in ("--id", "--event"):
+            rows = await asked(hookmq, "log", option, one)
+            assert sorted((row["id"], row["attempt"]) for row in rows) == tried
+            assert all(row["events"] > 1 for row in rows)
+        assert "another store" in await refused(hookmq, "log", "--event", "msg_000000000000_0000000000000001")
+
+
+async def test_status_knows_the_oldest_also_on_disk(tmp_path: Path, receiver: Receiver) -> None:
+    async with HookMQ(tmp_path, webhook(receiver.url(), "on_message_publish")) as hookmq:
+        await said(hookmq, "disable")
+        begin = time.monotonic()
+        await publish(hookmq, "first", "second")
+        assert await hookmq.stop() == 0
+        for block in (None, webhook(receiver.url(), "on_message_publish", enable="false")):
+            if block is not None:
+                hookmq.kill()
+                hookmq.configure(block)
+            await hookmq.start()  # what waits from before a start is on disk
+            found = await asked(hookmq, "status")
+            [one] = found["endpoints"] or found["not_served"]
+            assert one["backlog_events"] == 2
+            assert 0 < one["oldest_ms"] <= (time.monotonic() - begin) * 1000 + 1
 
 
 async def test_a_purge_asks_first(tmp_path: Path, receiver: Receiver) -> None:

@@ -13,6 +13,7 @@ from bridge.config.settings import (
     AttemptLog,
     BatchPolicy,
     BreakerPolicy,
+    DeadBound,
     Egress,
     Endpoint,
     RateLimit,
@@ -118,6 +119,8 @@ def test_success(read: Read, inside: str, ranges: tuple[tuple[int, int], ...]) -
             "batch",
             BatchPolicy(max_events=4096, max_wait=0, format="cloudevents-batch"),
         ),
+        ("dead { max_bytes = 100MB, max_age = 7d }", "dead", DeadBound(max_bytes=100 << 20, max_age=604800)),
+        ("dead.max_bytes = 0", "dead", DeadBound(max_bytes=0)),
         (
             "attempts { successes = 0, max_age = 1h, max_rows = 100 }",
             "attempts",

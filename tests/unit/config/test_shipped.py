@@ -40,6 +40,7 @@ from bridge.config.settings import (
     BreakerPolicy,
     CloudEvents,
     Credentials,
+    DeadBound,
     Egress,
     Endpoint,
     Listener,
@@ -71,6 +72,7 @@ ELSEWHERE = {
     (Endpoint, "events"): "webhook.events",
     (Endpoint, "backlog"): "webhook.backlog",
     (Endpoint, "retry"): "webhook.retry",
+    (Endpoint, "dead"): "webhook.dead",
     (Endpoint, "breaker"): "webhook.breaker",
     (Endpoint, "rate_limit"): "webhook.rate_limit",
     (Endpoint, "signature"): "webhook.signature",
@@ -193,8 +195,9 @@ def test_it_and_the_page_name_every_event() -> None:
 
 
 MODELS: list[type[BaseModel]] = [
-    Endpoint, BacklogBound, RetryPolicy, BreakerPolicy, RateLimit, BatchPolicy, Signature, Credentials,
-    AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings, Auth, Egress,
+    Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
+    Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
+    Auth, Egress,
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +20,7 @@ from bridge.events.event import EventType
 from bridge.journal import attempt_store
 from bridge.journal.attempt_store import AttemptStore, Filter
 from bridge.journal.store import StoreError
-from tests.integration.receiver import Exchange, Receiver
+from tests.integration.receiver import Exchange, Receiver, reset
 from tests.unit.delivery.conftest import until
 from tests.unit.delivery.rig import Rig
 
@@ -137,6 +138,80 @@ async def test_a_request_of_several_events(logged: Logged, receiver: Receiver) -
         assert f"webhook-id: {plant.rig.webhook_id(row['seq'])}" in row["request"]
 
 
+async def test_an_event_is_found_in_its_groups(logged: Logged, receiver: Receiver) -> None:
+    plant = logged(
+        receiver.url(),
+        batch=BatchPolicy(max_events=5, max_wait=0.0),
+        retry=RetryPolicy(schedule=(0.0, 0.01, 0.01)),
+    )
+    receiver.scripts += [reset] * 2
+    seqs = [plant.rig.publish(str(index)) for index in range(3)]
+    await until(lambda: plant.rig.lane.delivered == 3)
+    later = [plant.rig.publish(str(index)) for index in range(5)]
+    await until(lambda: plant.rig.lane.delivered == 8)
+    for seq in seqs:
+        found = await plant.rows(seq=seq)
+        assert [(row["attempt"], row["events"]) for row in found] == [(1, 3), (2, 3), (3, 3)]
+        assert len({row["seq"] for row in found}) == 1
+    [row] = await plant.rows(seq=later[2])
+    assert (row["events"], await plant.rows(seq=row["seq"])) == (5, [row])
+    for absent in (seqs[0] - 1, seqs[-1] + 1, later[-1] + 1):  # beside one, and between two groups
+        assert await plant.rows(seq=absent) == []
+
+
+async def test_groups_go_with_their_attempts_and_a_hole_in_one_is_no_member(tmp_path: Path) -> None:
+    store = AttemptStore.open(tmp_path / "a.db", asyncio.get_running_loop())
+
+    def row(number: int, *offsets: int) -> tuple[Any, ...]:
+        head = (
+            "a",
+            0,
+            1,
+            (1 << 62) + number,
+            1,
+            500,
+            None,
+            1,
+            "",
+            10,
+            len(offsets),
+            "t",
+            "c",
+            "",
+            "",
+            "",
+            "e",
+        )
+        return (*head, (100, 100 + offsets[-1], offsets))
+
+    first, second = row(1, 0, 1, 4096), row(2, 0, 2)
+    await store.write([first, second, first])
+    assert len(await store.query(Filter(seq=101), 9)) == 2
+    assert len(await store.query(Filter(seq=102), 9)) == 1
+    assert len(await store.query(Filter(seq=100), 9)) == 3
+    assert [len(await store.query(Filter(seq=seq), 9)) for seq in (99, 103, 4195, 4197)] == [0] * 4
+    await store.trim({"a": attempt_store.Keep(0, 1, 0)}, 0)
+    assert [len(await store.query(Filter(seq=seq), 9)) for seq in (100, 102, 4196)] == [1, 0, 1]
+    [count] = store._database.execute("SELECT count(*) FROM groups").fetchone()
+    assert count == 1
+    store.close()
+
+
+async def test_a_file_that_knows_no_groups_yet_is_taken_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.db"
+    store = AttemptStore.open(path, asyncio.get_running_loop())
+    await store.write([("a", 0, 1, 7, 1, 500, None, 1, "", 10, 1, "t", "c", "", "", "", "e")])
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE groups")
+    store = AttemptStore.open(path, asyncio.get_running_loop())
+    assert [row["seq"] for row in await store.query(Filter(seq=7), 9)] == [7]
+    assert "damaged" not in caplog.text
+    store.close()
+
+
 async def test_attempts_without_a_response(logged: Logged, receiver: Receiver, free_port: Any) -> None:
     plant = logged(receiver.url(), cancel_timeout=150)
     receiver.scripts.append(Exchange.hang)
@@ -205,6 +280,16 @@ BEGINNINGS: list[tuple[bytes, tuple[int | None, str, str]]] = [
     ),
     (b"HTTP/1.0 404 Not\xff Found\r\nB", (404, "HTTP/1.0 404 Not\ufffd Found", "")),
     (b"SSH-2.0-OpenSSH\r\n", (None, "", "SSH-2.0-OpenSSH\n")),
+    # What follows a whole response belongs to no request.
+    (
+        OK + b"A: b\r\nContent-Length: 2\r\n\r\nhithere",
+        (200, "HTTP/1.1 200 OK\nA: b\nContent-Length: 2", "hi"),
+    ),
+    (
+        OK + b"Content-Length: 2\r\n\r\nhiHTTP/1.1 500 No\r\nC: d\r\n\r\nwhy",
+        (200, "HTTP/1.1 200 OK\nContent-Length: 2", "hi"),
+    ),
+    (b"HTTP/1.1 204\r\n\r\ngarbage", (204, "HTTP/1.1 204", "")),
     (OK + b"\r\n\xff\x00", (200, "HTTP/1.1 200 OK", "\ufffd\ufffd")),
     (
         b"HTTP/1.1 401 U\r\nWWW-Authenticate: Basic\r\nX-Auth-Token: abc\r\n\r\n",

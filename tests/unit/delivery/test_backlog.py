@@ -213,3 +213,21 @@ def test_a_long_part_of_the_log_without_events_for_the_lane_is_passed_in_steps(
     assert calls >= 2
     model.take(1)
     assert model.taken == model.wanted
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_the_oldest_that_waits_is_known_also_on_disk(behind: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.journal.memory._SCAN_BATCHES", 2)
+    model = Model()
+    assert model.backlog.oldest_ts() is None
+    model.take(0 if behind else 1)
+    for at, mine in enumerate([[False]] * 4 + [[False, True], [True]]):
+        model.commit(mine, at=at)
+        model.push()
+    assert model.backlog.behind is behind
+    assert model.backlog.oldest_ts() == 4
+    assert len(model.backlog.fresh) == (0 if behind else 2)  # looking reads nothing into memory
+    model.take(1)
+    assert model.backlog.oldest_ts() == 5
+    model.take(1)
+    assert model.backlog.oldest_ts() is None
