@@ -70,6 +70,7 @@ payload."a".'b'["c"] = 'deep'
 payload.list[0] = 10
 payload.list[1] = 'x'
 payload.list[-1].y
+payload.list[-3] = 10
 payload.list[2].y = true
 payload['odd key'] = 1
 payload['odd-key'] = 2
@@ -154,6 +155,9 @@ lower('ÄB') = 'äb'
 upper(payload.unit) = 'C'
 UPPER(clientid) = 'PRESS-7'
 length('größe') = 5
+length("''") = 2
+length('""') = 2
+length("""") = 1
 length(payload.list) = 3
 length(payload.a) = 1
 length(payload.empty) = 0
