@@ -157,7 +157,7 @@ UPPER(clientid) = 'PRESS-7'
 length('größe') = 5
 length("''") = 2
 length('""') = 2
-length("""") = 1
+length(""\"\") = 1
 length(payload.list) = 3
 length(payload.a) = 1
 length(payload.empty) = 0
@@ -353,11 +353,9 @@ def test_payloads(text: str, payload: bytes, expected: bool) -> None:
 )
 @pytest.mark.parametrize(
     "topic_filter",
-    ["#", "+", "+/+", "a/#", "/#", "/+", "+/#", "a/+", "$SYS/#", "$SYS/+", "a.b", "a+", "a/+/c", "+/b/#"],
+    ["#", "+", "+/+", "a/#", "/#", "/+", "+/#", "a/+", "$SYS/#", "$SYS/+", "a.b", "a/+/c", "+/b/#"],
 )
 def test_a_filter_matches_as_a_subscription_does(topic_filter: str, topic: str) -> None:
-    if topic_filter == "a+":
-        return  # no filter: test_expression_faults
     event = publish(topic=topic)
     expected = topic != "" and matches(topic_filter, topic)
     assert compile_condition(f"topic =~ '{topic_filter}'")(event) is expected
