@@ -37,6 +37,7 @@ from bridge.delivery.target import EndpointError
 from bridge.events.event import EventType
 from bridge.events.expression import ExpressionError, compile_where
 from bridge.events.formats import is_detailed
+from bridge.events.names import describe
 from bridge.events.rules import Condition, Rules
 from bridge.journal.attempt_store import AttemptStore
 from bridge.journal.filesystem import on_tmpfs
@@ -55,6 +56,8 @@ OWN_FILES = 64
 SHARED_CONNECTIONS = 512
 """Connections beyond one for each webhook that files are left for: not all are at their `pool_size` at once.
 At least so many as the largest pool has."""
+SHOWN_WEBHOOKS = 20
+"""Webhooks that the start names one by one."""
 WATCH_S = 0.25
 PARKED_S = 60.0
 FEW_CONNECTIONS = 1000
@@ -203,12 +206,18 @@ class App:
         """What runs, for the start; `lost` connections had not ended properly."""
         lines = [f"HookMQ {__version__}"]
         lines += [f"  listening  {address}" for address in self._opened]
-        for lane in self.lanes:
+        for lane in self.lanes[:SHOWN_WEBHOOKS]:
             lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
-            lines.append(f"  events     {_events(lane.endpoint)}")
+            sent = [(rule.event, rule.topic) for rule in lane.endpoint.events]
+            lines.append(f"  events     {describe(sent) or 'none'}")
             waiting = self.waiting[lane.id]
             if waiting:
                 lines.append(f"  waiting    {waiting:,} events from before the start")
+        others = self.lanes[SHOWN_WEBHOOKS:]
+        if others:
+            waiting = sum(self.waiting[lane.id] for lane in others)
+            more = f", for which {waiting:,} events wait from before the start" if waiting else ""
+            lines.append(f"  webhooks   {len(others):,} more (hookmq endpoints){more}")
         for parked in self.parked:
             kept = parked.waiting + parked.retrying
             if kept:
@@ -339,16 +348,6 @@ def _mark(lanes: set[int], lane: int, on: bool) -> None:
         lanes.add(lane)
     else:
         lanes.discard(lane)
-
-
-def _events(endpoint: Endpoint) -> str:
-    topics: dict[EventType, list[str]] = {}
-    for rule in endpoint.events:
-        topics.setdefault(rule.event, []).append(rule.topic or "")
-    return ", ".join(
-        f"on_{kind.action}" + (f" ({', '.join(filter(None, found))})" if all(found) else "")
-        for kind, found in topics.items()
-    )
 
 
 def _loop_factory() -> asyncio.AbstractEventLoop:

@@ -328,7 +328,7 @@ class Connection(asyncio.Protocol):
         self.stash = None
         self.idle_since = math.inf  # until the network connection is being closed
         if self.session is not None:
-            self.broker.disconnected(self, reason, properties, publish_will=will)
+            self.broker.disconnected(self, reason, properties, with_will=will)
         if code is not None and self.version == 5 and self.session is not None:
             goodbye = encoder.encode_disconnect(5, code, Properties(reason_string=text) if text else None)
             if not self.takes(len(goodbye)):

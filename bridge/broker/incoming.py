@@ -13,6 +13,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from bridge.broker.hooks import NO_ACL
+from bridge.broker.routing import drop, make_message, retain, route
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
 from bridge.mqtt.reasons import ReasonCode, disconnect_name
@@ -44,11 +45,11 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         if packet.packet_id in waiting:
             # Still open: acknowledged again, published once ([MQTT-4.3.3-10]).
             if not packet.dup:  # it may be another message
-                broker.drop(client, packet, "packet_identifier_inuse")
+                drop(broker, client, packet, "packet_identifier_inuse")
             conn.journal.ack(conn, encoder.encode(Pubrec(packet.packet_id), conn.version))
             return
         if len(waiting) >= broker.receive_maximum:
-            broker.drop(client, packet, "receive_maximum_exceeded")
+            drop(broker, client, packet, "receive_maximum_exceeded")
             conn.fault(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages open than allowed")
             return
     for check in hooks.on_publish:
@@ -62,16 +63,16 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         on_published(client, packet, ts, number)
     matched = broker.subscriptions.match(packet.topic)
     if matched:
-        message = broker.message(client, packet, ts, number)
+        message = make_message(broker, client, packet, ts, number)
         if packet.retain:
-            broker.retain(message)
+            retain(broker, message)
         if qos == 0:
-            broker.route(message, session)
+            route(broker, message, session)
         else:
-            conn.journal.after(broker.route, message, session)
+            conn.journal.after(route, broker, message, session)
     else:
         if packet.retain:
-            broker.retain(broker.message(client, packet, ts, number))
+            retain(broker, make_message(broker, client, packet, ts, number))
         for on_dropped in hooks.on_dropped:
             on_dropped(client, packet, ts, number, "no_subscribers")
     broker.stats.received += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
@@ -10,10 +11,14 @@ from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Pubcomp, Pubrec
 from bridge.mqtt.reasons import ReasonCode
+from bridge.mqtt.wire import shown
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
+    from bridge.broker.server import Broker
     from bridge.broker.session import Session
+
+log = logging.getLogger(__name__)
 
 ALIASES_OUT = 4096
 """Topic aliases made for one client at most; each keeps its topic in memory."""
@@ -28,13 +33,34 @@ def deliver(conn: Connection, delivery: Delivery) -> None:
     session = conn.session
     assert session is not None  # noqa: S101
     if session.queue or not conn.writable or not conn.ready:
-        conn.broker.enqueue(session, delivery)
+        enqueue(conn.broker, session, delivery)
     elif delivery.qos == 0:
         _send(conn, delivery, 0)
     elif _window_open(conn, session):
         _send(conn, delivery, session.launch(delivery))
     else:
-        conn.broker.enqueue(session, delivery)
+        enqueue(conn.broker, session, delivery)
+
+
+def enqueue(broker: Broker, session: Session, delivery: Delivery) -> None:
+    """Queue for a session that does not take it now; what a full queue gives up is counted and told."""
+    settings = broker.settings
+    lost = session.enqueue(delivery, settings.max_mqueue_len, settings.max_mqueue_bytes)
+    if lost:
+        broker.stats.dropped += len(lost)
+        if session.dropped == len(lost):  # the first time
+            log.warning(
+                "client %s: its queue is full (mqtt.max_mqueue_len), messages are lost",
+                shown(session.clientid),
+            )
+        for given_up in lost:
+            give_up(broker, session, given_up, "queue_full")
+
+
+def give_up(broker: Broker, session: Session, delivery: Delivery, reason: str) -> None:
+    """Tell of a message that its subscriber does not get."""
+    for on_delivery_dropped in broker.hooks.on_delivery_dropped:
+        on_delivery_dropped(session.client, delivery.message, delivery.qos, delivery.retain, reason)
 
 
 def _window_open(conn: Connection, session: Session) -> bool:
@@ -104,7 +130,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
         if message.expires is not None:
             left = message.expires - conn.broker.loop.time()
             if left <= 0 and not delivery.sent:
-                _give_up(conn, delivery, packet_id, "expired")  # [MQTT-3.3.2-5]
+                _forget(conn, delivery, packet_id, "expired")  # [MQTT-3.3.2-5]
                 return
             remaining = max(1, int(left))  # [MQTT-3.3.2-6]
         alias = None
@@ -122,7 +148,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
             _unsendable(conn, delivery, packet_id, alias)
             return
     elif message.expires is not None and message.expires <= conn.broker.loop.time() and not delivery.sent:
-        _give_up(conn, delivery, packet_id, "expired")
+        _forget(conn, delivery, packet_id, "expired")
         return
     elif packet_id or delivery.retain:
         data = encoder.encode_publish(
@@ -147,13 +173,12 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
         on_delivered(cast(Client, client), message, delivery.qos, delivery.retain, dup)
 
 
-def _give_up(conn: Connection, delivery: Delivery, packet_id: int, reason: str) -> None:
+def _forget(conn: Connection, delivery: Delivery, packet_id: int, reason: str) -> None:
     session = conn.session
     assert session is not None  # noqa: S101
     if packet_id:
         session.land(packet_id)
-    for on_delivery_dropped in conn.broker.hooks.on_delivery_dropped:
-        on_delivery_dropped(session.client, delivery.message, delivery.qos, delivery.retain, reason)
+    give_up(conn.broker, session, delivery, reason)
 
 
 def _unsendable(conn: Connection, delivery: Delivery, packet_id: int, alias: int | None) -> None:
@@ -162,7 +187,7 @@ def _unsendable(conn: Connection, delivery: Delivery, packet_id: int, alias: int
         # It may be the alias's first: the client must not miss the packet that sets it.
         conn.aliases_out.pop(delivery.message.topic, None)
     conn.broker.stats.dropped += 1
-    _give_up(conn, delivery, packet_id, "too_large")
+    _forget(conn, delivery, packet_id, "too_large")
 
 
 def _alias(conn: Connection, topic: str) -> tuple[str, int | None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bridge.broker.client import Client
+from bridge.broker.routing import publish_will
 from bridge.broker.rows import ConnectionRow
 from bridge.broker.session import will_delay
 
@@ -60,7 +61,7 @@ def _connection(broker: Broker, serial: int, row: ConnectionRow) -> bool:
         broker.rows.connected(serial, msgspec.structs.replace(row, will_at=now_ms + delay * 1000))
     else:
         if will is not None:
-            broker.publish_will(client, will)
+            publish_will(broker, client, will)
         broker.rows.gone(serial)
     if row.will_at:
         return False

@@ -1,4 +1,4 @@
-"""The broker: connections, sessions and messages, and the turn that shares the loop among them."""
+"""The broker: connections and sessions, and the turn that shares the loop among them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from bridge.broker.client import Client, Message
+from bridge.broker.client import Client
 from bridge.broker.connection import Connection
-from bridge.broker.hooks import NO_ACL, HookChain, Hooks
+from bridge.broker.hooks import HookChain, Hooks
 from bridge.broker.listeners import key_of, listen
-from bridge.broker.outgoing import deliver
 from bridge.broker.retained import Retained
+from bridge.broker.routing import publish_will
 from bridge.broker.rows import ConnectionRow, Rows
-from bridge.broker.session import Delivery, Session, forwardable, will_delay
+from bridge.broker.session import Session, will_delay
 from bridge.broker.stats import Stats
 from bridge.broker.subscriptions import Subscriptions
 from bridge.broker.turn import Turn
 from bridge.config.settings import Listener, Mqtt
 from bridge.journal.journal import Journal
-from bridge.mqtt.packets import Connect, Properties, Publish, Will
+from bridge.mqtt.packets import Connect, Properties
 from bridge.mqtt.reasons import ReasonCode
-from bridge.mqtt.wire import shown
 
 log = logging.getLogger(__name__)
 
@@ -229,7 +228,7 @@ class Broker:
         )
 
     def disconnected(
-        self, connection: Connection, reason: str, properties: Properties | None, *, publish_will: bool
+        self, connection: Connection, reason: str, properties: Properties | None, *, with_will: bool
     ) -> None:
         """A connected client's connection has ended: will, hooks, session, in this order."""
         session = connection.session
@@ -238,7 +237,7 @@ class Broker:
         assert client is not None  # noqa: S101
         session.connection = None
         now = self.loop.time()
-        will = connection.will if publish_will else None
+        will = connection.will if with_will else None
         delay = min(will_delay(will), session.expiry)
         if will is not None and delay:
             session.will_due = (now + delay, client, will, connection.serial)
@@ -246,7 +245,7 @@ class Broker:
             self.rows.connected(connection.serial, self._row(connection, client, session.expiry, will_at))
         else:
             if will is not None:
-                self.publish_will(client, will)
+                publish_will(self, client, will)
             self.rows.gone(connection.serial)
         for on_disconnected in self.hooks.on_disconnected:
             on_disconnected(client, reason, properties)
@@ -277,7 +276,7 @@ class Broker:
         if session.will_due is not None:
             _, client, will, serial = session.will_due
             session.will_due = None
-            self.publish_will(client, will)
+            publish_will(self, client, will)
             self.rows.gone(serial)
 
     def _drop_will(self, session: Session) -> None:
@@ -285,135 +284,6 @@ class Broker:
         if session.will_due is not None:
             self.rows.gone(session.will_due[3])
             session.will_due = None
-
-    # -- messages -----------------------------------------------------------------------------------------
-
-    def message(self, client: Client, publish: Publish, ts: int, number: int) -> Message:
-        """The application message of a PUBLISH or a will, received at `ts` (Unix ms)."""
-        properties = publish.properties
-        expires = expiry = None
-        if properties is not None:
-            expiry = properties.message_expiry_interval
-            if expiry is not None:
-                expires = self.loop.time() + expiry
-        return Message(
-            publish.topic,
-            publish.payload,
-            publish.qos,
-            publish.retain,
-            forwardable(properties),
-            client,
-            ts,
-            expires,
-            number,
-            expiry,
-        )
-
-    def drop(self, client: Client, publish: Publish, reason: str) -> None:
-        """Tell of a PUBLISH that is not accepted although its client may publish it."""
-        number = self.numbered = self.numbered + 1
-        for on_dropped in self.hooks.on_dropped:
-            on_dropped(client, publish, self.read_at, number, reason)
-
-    def publish_will(self, client: Client, will: Will) -> None:
-        """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
-        ts = self.now_ms()
-        number = self.numbered = self.numbered + 1
-        packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
-        for on_authorized in self.hooks.on_authorized:
-            on_authorized(client, "publish", packet.topic, True, NO_ACL)
-        for on_published in self.hooks.on_published:
-            on_published(client, packet, ts, number)
-        message = self.message(client, packet, ts, number)
-        if message.retain:
-            self.retain(message)
-        self.stats.received += 1
-        if self.subscriptions.match(packet.topic):
-            # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
-            self.journal.after(self.route, message, self.sessions.get(client.clientid))
-        else:
-            for on_dropped in self.hooks.on_dropped:
-                on_dropped(client, packet, ts, number, "no_subscribers")
-
-    def retain(self, message: Message) -> None:
-        """Keep, replace or delete the topic's retained message."""
-        if not self.retained.keep(message, self.loop.time()) and self.retained.refused == 1:
-            log.warning("mqtt.max_retained: the bound is reached, further messages are not retained")
-
-    def route(self, message: Message, sender: Session | None) -> None:
-        """Give a message to everybody who subscribed to its topic."""
-        hooks = self.hooks
-        matched = self.subscriptions.match(message.topic)
-        if hooks.on_dropped and not matched:  # whoever it was for has gone since
-            publish = Publish(
-                message.topic, message.payload, message.qos, message.retain, properties=message.received()
-            )
-            for on_dropped in hooks.on_dropped:
-                on_dropped(message.client, publish, message.ts, message.number, "no_subscribers")
-        for found in matched.matches:
-            match = found
-            if match.session is sender:
-                local = match.local
-                if local is None:
-                    for on_delivery_dropped in hooks.on_delivery_dropped:
-                        on_delivery_dropped(
-                            match.session.client,
-                            message,
-                            min(message.qos, match.qos),
-                            message.retain and match.retain_as_published,
-                            "no_local",
-                        )
-                    continue
-                match = local
-            self._deliver(
-                match.session,
-                Delivery(
-                    message,
-                    min(message.qos, match.qos),
-                    message.retain and match.retain_as_published,
-                    match.identifiers,
-                ),
-            )
-        for group in matched.groups:
-            member = group.pick()
-            if member is not None:
-                options = member.options
-                self._deliver(
-                    member.session,
-                    Delivery(
-                        message,
-                        min(message.qos, options.qos),
-                        message.retain and options.retain_as_published,
-                        None if member.identifier is None else [member.identifier],
-                    ),
-                )
-
-    def _deliver(self, session: Session, delivery: Delivery) -> None:
-        connection = session.connection
-        if connection is not None:
-            deliver(connection, delivery)
-        elif delivery.qos:
-            self.enqueue(session, delivery)
-        else:
-            self._undelivered(session, delivery, "qos0_msg")
-
-    def _undelivered(self, session: Session, delivery: Delivery, reason: str) -> None:
-        for on_delivery_dropped in self.hooks.on_delivery_dropped:
-            on_delivery_dropped(session.client, delivery.message, delivery.qos, delivery.retain, reason)
-
-    def enqueue(self, session: Session, delivery: Delivery) -> None:
-        """Queue for a session that does not take it now; what a full queue gives up is counted."""
-        settings = self.settings
-        lost = session.enqueue(delivery, settings.max_mqueue_len, settings.max_mqueue_bytes)
-        if lost:
-            self.stats.dropped += len(lost)
-            if session.dropped == len(lost):  # the first time
-                log.warning(
-                    "client %s: its queue is full (mqtt.max_mqueue_len), messages are lost",
-                    shown(session.clientid),
-                )
-            for given_up in lost:
-                self._undelivered(session, given_up, "queue_full")
 
     # -- time ---------------------------------------------------------------------------------------------
 

@@ -96,6 +96,13 @@ def read(
     _content_type(findings, node, values, format_, headers)
     if batch is not None:
         _batched(findings, node, values, format_, headers)
+    if "url" in values and has_placeholder(values["url"][1]):
+        for child in spoken(values, ("abuse_protection",)):
+            findings.error(
+                child.place,
+                child.key,
+                "found beside placeholders in the url, expected one url: permission is asked for one alone",
+            )
     return Made(given, batch)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from bridge.events.event import BY_NAME, EMQX_ALL, EventType
+from bridge.events.event import BY_NAME, EMQX_ALL, MESSAGE_EVENTS, EventType
 
 _ALIASES = {"delivery.dropped": EventType.MESSAGE_DELIVERY_DROPPED}
 """EMQX's other names of an event."""
@@ -44,3 +45,36 @@ def matching(text: str) -> tuple[EventType, ...]:
         return () if found is None else (found,)
     pattern = word.removeprefix("$events/").replace("/", "_").replace(".", "_").removeprefix("on_")
     return tuple([kind for kind in EventType if fnmatchcase(kind.action, pattern)])
+
+
+SHOWN_TOPICS = 5
+"""Topic filters of one event that a line has room for."""
+
+
+def describe(rules: Iterable[tuple[EventType, str | None]]) -> str:
+    """What an endpoint is sent, on one line: `on_message_publish (a/#, b), on_client_connack`.
+
+    The events of `all` are shown as that, and more than SHOWN_TOPICS filters as a number.
+    """
+    filters: dict[EventType, dict[str | None, None]] = {}
+    for kind, topic in rules:
+        filters.setdefault(kind, {})[topic] = None
+    shown = {kind: _topics(found) for kind, found in filters.items()}
+    messages = {text for kind, text in shown.items() if kind in MESSAGE_EVENTS}
+    others = {text for kind, text in shown.items() if kind not in MESSAGE_EVENTS}
+    parts: list[str] = []
+    if shown.keys() >= set(EMQX_ALL) and len(messages) == 1 and others == {""}:
+        parts = [f"all messages{messages.pop()} and events"]
+        shown = {kind: text for kind, text in shown.items() if kind not in EMQX_ALL}
+    parts += [f"on_{kind.action}{text}" for kind, text in shown.items()]
+    return ", ".join(parts)
+
+
+def _topics(found: Iterable[str | None]) -> str:
+    """The filters in brackets; nothing where one of them is no limit."""
+    topics = list(found)
+    named = [topic for topic in topics if topic is not None]
+    if len(named) < len(topics):
+        return ""
+    more = [f"{len(named) - SHOWN_TOPICS:,} more"] if len(named) > SHOWN_TOPICS + 1 else []
+    return f" ({', '.join([*named[:SHOWN_TOPICS], *more] if more else named)})"

@@ -90,8 +90,11 @@ class Rules:
         found = cache.get(topic)
         if found is None:
             tree = self._trees.get(kind)
-            matched = set(tree.match(topic)) if tree is not None else set()
-            found = tuple(sorted(matched | self._always.get(kind, set())))
+            matched = tree.match(topic) if tree is not None else []
+            always = self._always.get(kind)
+            if always:
+                matched += always
+            found = tuple(sorted(set(matched)) if len(matched) > 1 else matched)
             if len(topic) <= CACHED_TOPIC:
                 if len(cache) >= CACHE_TOPICS:
                     cache.clear()

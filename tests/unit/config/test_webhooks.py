@@ -372,6 +372,14 @@ def test_urls_that_cannot_be(read: Read, url: str, message: str) -> None:
     assert "s3cret" not in line
 
 
+def test_what_a_url_with_placeholders_does_not_go_with(read: Read) -> None:
+    text = f'webhooks.w {{ url = "http://h/${{topic}}"\n{EVENTS}\nabuse_protection = true\nbatch.max_events = 3 }}'
+    assert read.lines(text) == [
+        "1: error: webhooks.w.url: found placeholders beside batch: a batch has one url for several events, expected it without ${…}, or no batch",
+        "3: error: webhooks.w.abuse_protection: found beside placeholders in the url, expected one url: permission is asked for one alone",
+    ]
+
+
 # --- node ---------------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,7 @@ payload."a".'b'["c"] = 'deep'
 payload.list[0] = 10
 payload.list[1] = 'x'
 payload.list[-1].y
+payload.list[-3] = 10
 payload.list[2].y = true
 payload['odd key'] = 1
 payload['odd-key'] = 2
@@ -154,6 +155,9 @@ lower('ÄB') = 'äb'
 upper(payload.unit) = 'C'
 UPPER(clientid) = 'PRESS-7'
 length('größe') = 5
+length("''") = 2
+length('""') = 2
+length(""\"\") = 1
 length(payload.list) = 3
 length(payload.a) = 1
 length(payload.empty) = 0
@@ -349,11 +353,9 @@ def test_payloads(text: str, payload: bytes, expected: bool) -> None:
 )
 @pytest.mark.parametrize(
     "topic_filter",
-    ["#", "+", "+/+", "a/#", "/#", "/+", "+/#", "a/+", "$SYS/#", "$SYS/+", "a.b", "a+", "a/+/c", "+/b/#"],
+    ["#", "+", "+/+", "a/#", "/#", "/+", "+/#", "a/+", "$SYS/#", "$SYS/+", "a.b", "a/+/c", "+/b/#"],
 )
 def test_a_filter_matches_as_a_subscription_does(topic_filter: str, topic: str) -> None:
-    if topic_filter == "a+":
-        return  # no filter: test_expression_faults
     event = publish(topic=topic)
     expected = topic != "" and matches(topic_filter, topic)
     assert compile_condition(f"topic =~ '{topic_filter}'")(event) is expected

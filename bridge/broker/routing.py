@@ -1,0 +1,139 @@
+"""Application messages: made of a PUBLISH or a will, retained, given to all who subscribed, or to nobody."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from bridge.broker.client import Client, Message
+from bridge.broker.hooks import NO_ACL
+from bridge.broker.outgoing import deliver, enqueue, give_up
+from bridge.broker.session import Delivery, forwardable
+from bridge.mqtt.packets import Publish
+
+if TYPE_CHECKING:
+    from bridge.broker.server import Broker
+    from bridge.broker.session import Session
+    from bridge.mqtt.packets import Will
+
+log = logging.getLogger(__name__)
+
+
+def make_message(broker: Broker, client: Client, publish: Publish, ts: int, number: int) -> Message:
+    """The application message of a PUBLISH or a will, received at `ts` (Unix ms)."""
+    properties = publish.properties
+    expires = expiry = None
+    if properties is not None:
+        expiry = properties.message_expiry_interval
+        if expiry is not None:
+            expires = broker.loop.time() + expiry
+    return Message(
+        publish.topic,
+        publish.payload,
+        publish.qos,
+        publish.retain,
+        forwardable(properties),
+        client,
+        ts,
+        expires,
+        number,
+        expiry,
+    )
+
+
+def publish_will(broker: Broker, client: Client, will: Will) -> None:
+    """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
+    ts = broker.now_ms()
+    hooks = broker.hooks
+    number = broker.numbered = broker.numbered + 1
+    packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
+    for on_authorized in hooks.on_authorized:
+        on_authorized(client, "publish", packet.topic, True, NO_ACL)
+    for on_published in hooks.on_published:
+        on_published(client, packet, ts, number)
+    message = make_message(broker, client, packet, ts, number)
+    if message.retain:
+        retain(broker, message)
+    broker.stats.received += 1
+    if broker.subscriptions.match(packet.topic):
+        # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
+        broker.journal.after(route, broker, message, broker.sessions.get(client.clientid))
+    else:
+        for on_dropped in hooks.on_dropped:
+            on_dropped(client, packet, ts, number, "no_subscribers")
+
+
+def drop(broker: Broker, client: Client, publish: Publish, reason: str) -> None:
+    """Tell of a PUBLISH that is not accepted although its client may publish it."""
+    number = broker.numbered = broker.numbered + 1
+    for on_dropped in broker.hooks.on_dropped:
+        on_dropped(client, publish, broker.read_at, number, reason)
+
+
+def retain(broker: Broker, message: Message) -> None:
+    """Keep, replace or delete the topic's retained message."""
+    if not broker.retained.keep(message, broker.loop.time()) and broker.retained.refused == 1:
+        log.warning("mqtt.max_retained: the bound is reached, further messages are not retained")
+
+
+def route(broker: Broker, message: Message, sender: Session | None) -> None:
+    """Give a message to everybody who subscribed to its topic."""
+    hooks = broker.hooks
+    matched = broker.subscriptions.match(message.topic)
+    if hooks.on_dropped and not matched:
+        _dropped(broker, message)
+    for found in matched.matches:
+        match = found
+        if match.session is sender:
+            local = match.local
+            if local is None:
+                retained = message.retain and match.retain_as_published
+                for on_delivery_dropped in hooks.on_delivery_dropped:
+                    on_delivery_dropped(
+                        sender.client, message, min(message.qos, match.qos), retained, "no_local"
+                    )
+                continue
+            match = local
+        _deliver(
+            broker,
+            match.session,
+            Delivery(
+                message,
+                min(message.qos, match.qos),
+                message.retain and match.retain_as_published,
+                match.identifiers,
+            ),
+        )
+    for group in matched.groups:
+        member = group.pick()
+        if member is not None:
+            options = member.options
+            _deliver(
+                broker,
+                member.session,
+                Delivery(
+                    message,
+                    min(message.qos, options.qos),
+                    message.retain and options.retain_as_published,
+                    None if member.identifier is None else [member.identifier],
+                ),
+            )
+
+
+def _dropped(broker: Broker, message: Message) -> None:
+    """Whoever the message was for has gone since it was accepted."""
+    publish = Publish(
+        message.topic, message.payload, message.qos, message.retain, properties=message.received()
+    )
+    for on_dropped in broker.hooks.on_dropped:
+        on_dropped(message.client, publish, message.ts, message.number, "no_subscribers")
+
+
+def _deliver(broker: Broker, session: Session, delivery: Delivery) -> None:
+    connection = session.connection
+    if connection is not None:
+        deliver(connection, delivery)
+    elif delivery.qos:
+        enqueue(broker, session, delivery)
+    else:
+        give_up(broker, session, delivery, "qos0_msg")
