@@ -8,7 +8,6 @@ from typing import Any
 from bridge.commands.link import ask
 from bridge.commands.output import Column, block, print_json, print_table, progress_bar
 from bridge.commands.times import clock, clock_ms, size, span, took
-from bridge.events.names import describe, find
 from bridge.terminal import escape
 
 _COUNTERS = ("matched", "delivered", "failed", "retried", "dead", "queued", "in_flight")
@@ -112,7 +111,7 @@ def endpoints(store: Path, *, json: bool) -> None:
             f"{e['method']} {e['format']}" if "method" in e else "",
             e.get("url", ""),
             *(f"{e['counters'][name]:,}" if "counters" in e else "" for name in _COUNTERS),
-            _sent(e),
+            e.get("sent", ""),
         )
         for e in found
     ]
@@ -129,12 +128,6 @@ def endpoints(store: Path, *, json: bool) -> None:
             print(f"  {_why(e)}")
         if e.get("note"):
             print(f"  {escape(e['name'])}: {escape(e['note'])}")
-
-
-def _sent(endpoint: dict[str, Any]) -> str:
-    """Which events it is sent."""
-    rules = [(find(rule["event"]), rule["topic"]) for rule in endpoint.get("events", ())]
-    return describe((kind, topic) for kind, topic in rules if kind is not None)
 
 
 def _why(endpoint: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from bridge.delivery.parked import Parked
 from bridge.delivery.replay import Progress, Replay
 from bridge.delivery.sample import send_test
 from bridge.events.event import Event, EventType
+from bridge.events.names import describe
 from bridge.journal.attempt_store import PAGE_ROWS
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
@@ -206,6 +207,7 @@ class Service:
                     "events": [
                         {"event": "on_" + rule.event.action, "topic": rule.topic} for rule in endpoint.events
                     ],
+                    "sent": describe((rule.event, rule.topic) for rule in endpoint.events),  # on one line
                     "pool_size": endpoint.pool_size,
                     "timeout_ms": endpoint.cancel_timeout,
                     "ordering": endpoint.ordering,
