@@ -17,7 +17,7 @@ from bridge.config.settings import Listener, Mqtt
 from bridge.events.rules import Rules
 from bridge.journal.memory import MemoryStore
 from bridge.journal.store import Store
-from tests.integration.broker.running import NANOMQ_EVENTS, Running, Start
+from tests.integration.broker.running import EVERY_EVENT, NANOMQ_EVENTS, Running, Start
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -69,6 +69,12 @@ async def start() -> AsyncIterator[Start]:
 async def broker(start: Start) -> Running:
     """A broker with the default settings."""
     return await start()
+
+
+@pytest.fixture
+async def detailed(start: Start) -> Running:
+    """A broker that makes every event with all its details."""
+    return await start(rules=EVERY_EVENT)
 
 
 @pytest.fixture(params=[3, 4, 5], ids=["3.1", "3.1.1", "5.0"])
