@@ -23,6 +23,7 @@ from pyparsing import ParseBaseException
 from bridge.config.findings import Findings
 from bridge.config.node import Node, Place, join
 from bridge.config.scan import MAX_DEPTH, KeyPath, Scan, circle, scan
+from bridge.events.emqx import KEYS as FIELDS
 
 MAX_FILE = 4 << 20
 """Bytes of one configuration file."""
@@ -322,11 +323,15 @@ class _Builder:
             value = None
         if isinstance(value, str) and _UNRESOLVED in value:
             for name in re.findall(_UNRESOLVED + "([^\x00]*)", value):
+                meant = (
+                    "a placeholder needs quotes around it"
+                    if name.partition(".")[0] in FIELDS
+                    else f"${{?{name}}} is for one that may be missing"
+                )
                 self.findings.error(
                     place,
                     key,
-                    f"${{{name}}} is neither a key of this file nor an environment variable"
-                    f" (${{?{name}}} is for one that may be missing)",
+                    f"${{{name}}} is neither a key of this file nor an environment variable ({meant})",
                 )
             return Node(value, key, place, broken=True)
         if not isinstance(value, str | int | float | bool | timedelta | None):

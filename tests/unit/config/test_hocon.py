@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 from pyhocon import period_parser
+from pyhocon.config_tree import ConfigTree
 
 from bridge.config import hocon
 from bridge.config.load import load
@@ -183,6 +184,75 @@ def test_a_bad_value_by_substitution_is_at_its_key(read: Read) -> None:
     assert read.lines(WEBHOOK + "mqtt.max_sessions = ${N}", {"N": "many"}) == [
         '2: error: mqtt.max_sessions: found "many", expected a whole number of at least 1'
     ]
+
+
+def test_a_placeholder_without_quotes(read: Read) -> None:
+    text = 'webhook { url = "http://h"\ntopics = ["#"]\nbody = ${payload.temp}\nnote = ${temp} }'
+    what = "is neither a key of this file nor an environment variable"
+    assert read.lines(text) == [
+        f"3: error: webhook.body: ${{payload.temp}} {what} (a placeholder needs quotes around it)",
+        f"4: error: webhook.note: ${{temp}} {what} (${{?temp}} is for one that may be missing)",
+    ]
+
+
+# --- blocks in many parts -----------------------------------------------------------------------------------
+
+
+def test_parts_of_a_block_merge_with_substitutions_and_without(read: Read) -> None:
+    """pyhocon's own way, for objects that substitutions name, and ours for the others come to the same."""
+    parts = """
+    mqtt { max_sessions = 5, max_retained = 3 }
+    webhook { url = "http://one", headers { a = 1, b = 2 } }
+    mqtt.max_connections = 7
+    webhook.headers { b = 3, c = ${N} }
+    webhook.events = [ { event = on_client_connack } ]
+    mqtt { max_sessions = 6 }
+    webhook { pool_size = %s, headers = null }
+    webhook { headers { d = 4 } }
+    """
+    ours = read(parts % "6", {"N": "x"})
+    pyhocons = read(parts % "${mqtt.max_sessions}" + "log.file = ${webhook.headers.d}", {"N": "x"})
+    appended = read(parts % "6" + "log.to = [file]\nlog.to += [console]", {"N": "x"})
+    for report in (ours, pyhocons, appended):
+        assert report.messages == []
+        assert report.settings is not None
+        assert report.settings.webhooks[0].headers == (("d", "4"),)
+        assert report.settings.webhooks[0].pool_size == 6
+        assert (report.settings.mqtt.max_sessions, report.settings.mqtt.max_connections) == (6, 7)
+    assert appended.settings is not None
+    assert appended.settings.log.to == ("file", "console")
+    assert ConfigTree._put.__module__ == "pyhocon.config_tree"  # others in the process keep theirs
+
+
+@pytest.mark.parametrize("with_variable", [False, True])
+def test_many_named_blocks_cost_no_square(
+    read: Read, monkeypatch: pytest.MonkeyPatch, *, with_variable: bool
+) -> None:
+    """Counted in keys looked up, which is where pyhocon's copies go."""
+    calls = 0
+    parse_key = ConfigTree.parse_key
+
+    def counted(key: str) -> list[str]:
+        nonlocal calls
+        calls += 1
+        return parse_key(key)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(ConfigTree, "parse_key", staticmethod(counted))
+
+    def cost(number: int) -> int:
+        nonlocal calls
+        calls = 0
+        note = "note = ${N}" if with_variable else ""
+        text = "".join(
+            f'webhooks.w{n} {{ url = "http://h/{n}"\ntopics = [a]\n{note} }}\n' for n in range(number)
+        )
+        report = read(text, {"N": "x"})
+        assert report.messages == []
+        assert report.settings is not None
+        assert len(report.settings.webhooks) == number
+        return calls
+
+    assert cost(80) < 2.5 * cost(40)
 
 
 def test_times_are_the_same_with_dateutil_installed(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
