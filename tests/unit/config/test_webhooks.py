@@ -57,6 +57,21 @@ def test_default_may_stand_among_the_others(read: Read) -> None:
     assert list(endpoints(read, f'webhooks.default {{ url = "http://h", {EVENTS} }}')) == ["default"]
 
 
+def test_one_may_begin_as_a_copy_of_another(read: Read) -> None:
+    text = """
+    webhook { url = "http://a", topics = [a], pool_size = 3, retry { schedule = mes, jitter = 0 } }
+    webhooks.b = ${webhook} { url = "http://b", retry.jitter = 1 }
+    webhooks { c = ${webhooks.b} { topics = [c] } }
+    """
+    found = endpoints(read, text)
+    assert [(e.url, e.pool_size, e.retry.schedule, e.retry.jitter) for e in found.values()] == [
+        ("http://a", 3, "mes", 0),
+        ("http://b", 3, "mes", 1),
+        ("http://b", 3, "mes", 1),
+    ]
+    assert [e.events[0].topic for e in found.values()] == ["a", "a", "c"]
+
+
 def test_a_list_with_names(read: Read) -> None:
     text = f'webhooks = [ {{ name = a, url = "http://a", {EVENTS} }}\n{{ name = b, url = "http://b", {EVENTS} }} ]'
     found = endpoints(read, text, {"HOOKMQ_WEBHOOKS__B__POOL_SIZE": "3"})
