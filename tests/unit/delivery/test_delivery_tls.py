@@ -138,3 +138,34 @@ def test_tls_blocks_and_schemes() -> None:
     off = Target(Endpoint(url="https://h/", tls=Tls(enable=False, verify_peer=False)), STORE_ID).ssl
     assert off is not None
     assert off.verify_mode is ssl.CERT_REQUIRED  # a block that is off says nothing
+
+
+def test_endpoints_that_use_tls_alike_share_a_context(certificates: Certificates, tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(certificates.ca.read_bytes())
+    first, second = target(cacertfile=authority), target(cacertfile=authority)
+    assert first.ssl is second.ssl
+    others = [
+        target(cacertfile=authority, verify_peer=False),
+        target(cacertfile=authority, certfile=certificates.client, keyfile=certificates.client_key),
+        target(cacertfile=certificates.ca),
+        target(),
+    ]
+    assert len({id(made.ssl) for made in [first, *others]}) == 5
+    authority.write_bytes(certificates.ca.read_bytes() * 2)  # renewed meanwhile
+    assert target(cacertfile=authority).ssl is not first.ssl
+    secrets = [
+        target(
+            certfile=certificates.client,
+            keyfile=certificates.client_key_encrypted,
+            key_password=SecretStr("secret"),
+        )
+        for _ in range(2)
+    ]
+    assert secrets[0].ssl is secrets[1].ssl
+    with pytest.raises(EndpointError):  # another password is another context
+        target(
+            certfile=certificates.client,
+            keyfile=certificates.client_key_encrypted,
+            key_password=SecretStr("wrong"),
+        )

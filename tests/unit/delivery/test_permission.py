@@ -86,7 +86,7 @@ async def start() -> AsyncIterator[Start]:
     rigs: list[Rig] = []
 
     def make(url: str, **settings: Any) -> Rig:
-        given = {"node": NODE, "abuse_protection": True, "breaker": OFTEN} | settings
+        given: dict[str, Any] = {"node": NODE, "abuse_protection": True, "breaker": OFTEN} | settings
         rigs.append(Rig(url, **given).start())
         return rigs[-1]
 
