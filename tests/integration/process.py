@@ -78,6 +78,7 @@ class HookMQ:
         self.prefix = tuple(prefix)
         self.command: Sequence[str] = ("-m", "bridge", "start", "--conf", str(self.conf))
         self.port = 0
+        self.start_s = 20.0  # until it is ready
         self.process: subprocess.Popen[bytes] | None = None
         self._starts = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,11 @@ class HookMQ:
         self.conf.write_text(own + "\n".join(blocks))
 
     async def __aenter__(self) -> HookMQ:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     async def __aexit__(
@@ -118,7 +123,7 @@ class HookMQ:
     async def start(self) -> None:
         """Start and wait until it is ready."""
         self.spawn()
-        await until(lambda: "ready" in self.log or not self.running, "the process is ready", 20)
+        await until(lambda: "ready" in self.log or not self.running, "the process is ready", self.start_s)
         assert self.running, f"hookmq ended with {self.code}: {self.stdout}{self.log}"
         found = re.search(r"listening  mqtts?://.*:(\d+)$", self.stdout, re.MULTILINE)
         assert found, self.stdout
