@@ -61,8 +61,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     number = broker.numbered = broker.numbered + 1
     for on_published in hooks.on_published:
         on_published(client, packet, ts, number)
-    matched = broker.subscriptions.match(packet.topic)
-    if matched:
+    if broker.subscriptions.match(packet.topic).anyone:
         message = make_message(broker, client, packet, ts, number)
         if packet.retain:
             retain(broker, message)

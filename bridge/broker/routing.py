@@ -55,7 +55,7 @@ def publish_will(broker: Broker, client: Client, will: Will) -> None:
     if message.retain:
         retain(broker, message)
     broker.stats.received += 1
-    if broker.subscriptions.match(packet.topic):
+    if broker.subscriptions.match(packet.topic).anyone:
         # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
         broker.journal.after(route, broker, message, broker.sessions.get(client.clientid))
     else:
@@ -80,7 +80,7 @@ def route(broker: Broker, message: Message, sender: Session | None) -> None:
     """Give a message to everybody who subscribed to its topic."""
     hooks = broker.hooks
     matched = broker.subscriptions.match(message.topic)
-    if hooks.on_dropped and not matched:
+    if not matched.anyone:
         _dropped(broker, message)
     for found in matched.matches:
         match = found

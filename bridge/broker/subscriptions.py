@@ -70,14 +70,12 @@ class Match:
 class Matched:
     """Everybody who gets a topic: sessions by themselves, and one of each group."""
 
-    __slots__ = ("groups", "matches")
+    __slots__ = ("anyone", "groups", "matches")
 
     def __init__(self, matches: list[Match], groups: list[Group]) -> None:
         self.matches = matches
         self.groups = groups
-
-    def __bool__(self) -> bool:
-        return bool(self.matches or self.groups)
+        self.anyone = bool(matches or groups)
 
 
 class Subscriptions:
