@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,7 +19,9 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
-from bridge.config.settings import BacklogBound, DeadBound, Endpoint, Mqtt, Settings
+from bridge.config.changes import Reloaded, changes
+from bridge.config.report import Report
+from bridge.config.settings import Mqtt, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
@@ -28,17 +29,12 @@ from bridge.control.service import Service
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
 from bridge.delivery.dead_bound import DeadBounds
-from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.egress import EgressError
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
-from bridge.delivery.progress import Progress
 from bridge.delivery.target import EndpointError
-from bridge.events.event import EventType
-from bridge.events.expression import ExpressionError, compile_where
-from bridge.events.formats import is_detailed
+from bridge.delivery.webhooks import Webhooks
 from bridge.events.names import describe
-from bridge.events.rules import Condition, Rules
 from bridge.journal.attempt_store import AttemptStore
 from bridge.journal.filesystem import on_tmpfs
 from bridge.journal.journal import Journal
@@ -49,8 +45,6 @@ from bridge.logs import LogError, configure
 
 log = logging.getLogger("bridge")
 
-DRAIN_S = 5.0
-"""How long requests in flight may take to end after a signal to stop."""
 OWN_FILES = 64
 """Files that are neither a client nor a webhook's connection, with some to spare."""
 SHARED_CONNECTIONS = 512
@@ -59,7 +53,6 @@ At least so many as the largest pool has."""
 SHOWN_WEBHOOKS = 20
 """Webhooks that the start names one by one."""
 WATCH_S = 0.25
-PARKED_S = 60.0
 FEW_CONNECTIONS = 1000
 """Below it the limit on open files is worth a word at start."""
 
@@ -68,12 +61,21 @@ class StartError(Exception):
     """Start-up is not possible; the text is one line with the key and the cause."""
 
 
+Reread = Callable[[], Report]
+
+
 class App:
     """One running HookMQ."""
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, settings: Settings, loop: asyncio.AbstractEventLoop, reread: Reread | None = None
+    ) -> None:
+        """`reread` reads the configuration again, for a reload."""
         self.settings = settings
         self.loop = loop
+        self._reread = reread
+        self._reloading = asyncio.Lock()
+        self._reload_task: asyncio.Task[None] | None = None
         path = settings.store_path
         self.store = SqliteStore.open(path, loop, sync_delay=settings.store.sync_delay)
         self.fatal: str | None = None
@@ -90,85 +92,45 @@ class App:
         self.journal = Journal(self.store, self.loop)
         self.retention = Retention(self.journal, settings.store.retention_age, settings.store.retention_bytes)
         self.store.on_error = self._store_failed
-        self.attempts: AttemptRecorder | None = None
-        endpoints = [endpoint for endpoint in settings.webhooks if endpoint.enable]
-        self.lanes: list[Lane] = []
         self.network = Network(self.loop, settings.egress)
-        self.waiting: dict[int, int] = {}  # by lane: events from before the start
-        node = settings.node.shown
-        for endpoint in endpoints:
-            state = self.store.lane(endpoint.name)
-            lane = Lane(endpoint, state, self.journal, self.loop, network=self.network, node=node)
-            self.lanes.append(lane)
-            # Before anything is sent, or added by `restore`.
-            self.waiting[lane.id] = lane.backlog_events + len(state.holes) + state.retries
-        self.parked = self._park()
-        self.dead_bounds = self._bound_dead()
-        self.dispatcher = Dispatcher(self.lanes)
-        self.progress = Progress(self.journal.touch)
-        for lane in self.lanes:
-            self.progress.watch(lane)
-            lane.on_full = functools.partial(_mark, self.journal.full, lane.id)
-            lane.bounds.on_overfull = functools.partial(_mark, self.journal.overfull, lane.id)
-        self.journal.on_commit.append(self.dispatcher.committed)
-        self.journal.cursors = self.progress.cursors
+        self.webhooks = Webhooks(settings, self.journal, self.network, self.loop)
         self.journal.low = self._low
-        refusing = any(endpoint.backlog.on_full == "refuse" for endpoint in endpoints)
-        self.feed = EventFeed(self.journal, self._rules(endpoints), refusing=refusing)
+        self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings)
         self.broker = Broker(self.mqtt, self.journal, self.loop)
-        users = {user: secret.get_secret_value().encode() for user, secret in settings.auth.password}
-        self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=settings.auth.allow_anonymous)])
+        self._set_hooks()
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.control: ControlServer | None = None
         self._opened: list[str] = []
         self._watcher: asyncio.TimerHandle | None = None
-        self._parker: asyncio.TimerHandle | None = None
 
-    def _park(self) -> list[Parked]:
-        """The lanes of endpoints that are disabled or gone: kept within bounds, not served."""
-        served = {lane.id for lane in self.lanes}
-        bounds = {endpoint.name: endpoint.backlog for endpoint in self.settings.webhooks}
-        return [
-            Parked(state, self.store, bounds.get(state.name, BacklogBound()))
-            for state in self.store.lanes()
-            if state.id not in served
-        ]
+    def _set_hooks(self) -> None:
+        auth = self.settings.auth
+        users = {user: secret.get_secret_value().encode() for user, secret in auth.password}
+        self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=auth.allow_anonymous)])
 
-    def _bound_dead(self) -> DeadBounds:
-        """Dead letters are kept within bounds, those of endpoints that are not served too."""
-        bounds = DeadBounds(self.journal, self.loop)
-        settings = {endpoint.name: endpoint.dead for endpoint in self.settings.webhooks}
-        owners: list[Lane | Parked] = [*self.lanes, *self.parked]
-        for owner in owners:
-            bounds.watch(owner, settings.get(owner.name, DeadBound()))
-        return bounds
+    @property
+    def lanes(self) -> list[Lane]:
+        """The endpoints that are served."""
+        return self.webhooks.lanes
 
-    def _rules(self, endpoints: Iterable[Endpoint]) -> Rules:
-        """Who wants what. Raises EndpointError for a `where` that is no condition."""
-        lanes = {lane.endpoint.name: lane.id for lane in self.lanes}
-        rules: list[tuple[int, EventType, str | None]] = []
-        conditions: dict[int, Condition] = {}
-        detailed: set[int] = set()
-        for endpoint in endpoints:
-            lane = lanes[endpoint.name]
-            rules += [(lane, rule.event, rule.topic) for rule in endpoint.events]
-            plain = endpoint
-            if endpoint.where is not None:
-                try:
-                    where = compile_where(endpoint.where)
-                except ExpressionError as error:
-                    raise EndpointError(endpoint.name, "where", str(error)) from None
-                conditions[lane] = where.condition
-                if where.detailed:
-                    detailed.add(lane)
-                plain = endpoint.model_copy(update={"where": None})
-            if is_detailed(plain):
-                detailed.add(lane)
-        return Rules(rules, detailed=detailed, conditions=conditions)
+    @property
+    def parked(self) -> list[Parked]:
+        """Those that are not, and for which something may be kept."""
+        return self.webhooks.parked
+
+    @property
+    def attempts(self) -> AttemptRecorder | None:
+        """The attempt log, if it could be opened."""
+        return self.webhooks.attempts
+
+    @property
+    def dead_bounds(self) -> DeadBounds:
+        """What holds dead letters to their bounds."""
+        return self.webhooks.dead_bounds
 
     def _low(self) -> int | None:
-        lows = [self.progress.low(), self.retention.low(), *[parked.low_batch() for parked in self.parked]]
+        lows = (self.webhooks.low_batch(), self.retention.low())
         low = min((low for low in lows if low is not None), default=None)
         if low is not None:
             self.retention.forget(low)
@@ -192,13 +154,10 @@ class App:
         opened = await self.broker.open(self.settings.listeners)
         self._opened = [f"mqtt{'s' if one.kind == 'ssl' else ''}://{address}" for one, address in opened]
         self._log_attempts()
-        for lane in self.lanes:
-            lane.start()
+        self.webhooks.start()
         await self.broker.serve()
         await self._serve_commands()
         self._watch()
-        self._expire_parked()
-        self.dead_bounds.start()
         self._warn()
         return self._lines(lost)
 
@@ -210,12 +169,12 @@ class App:
             lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
             sent = [(rule.event, rule.topic) for rule in lane.endpoint.events]
             lines.append(f"  events     {describe(sent) or 'none'}")
-            waiting = self.waiting[lane.id]
+            waiting = self.webhooks.waiting[lane.id]
             if waiting:
                 lines.append(f"  waiting    {waiting:,} events from before the start")
         others = self.lanes[SHOWN_WEBHOOKS:]
         if others:
-            waiting = sum(self.waiting[lane.id] for lane in others)
+            waiting = sum(self.webhooks.waiting[lane.id] for lane in others)
             more = f", for which {waiting:,} events wait from before the start" if waiting else ""
             lines.append(f"  webhooks   {len(others):,} more (hookmq endpoints){more}")
         for parked in self.parked:
@@ -252,12 +211,9 @@ class App:
         except StoreError as error:
             log.warning("no attempts are logged: %s", error)
             return
-        self.attempts = AttemptRecorder(store, self.loop)
-        for lane in self.lanes:
-            lane.attempts = self.attempts.sink(
-                lane.name, lane.endpoint.attempts, lane.pool.timeout, lane.target.scrub
-            )
-        self.attempts.start()
+        recorder = AttemptRecorder(store, self.loop)
+        self.webhooks.log_attempts(recorder)
+        recorder.start()
 
     async def _serve_commands(self) -> None:
         """Open the control socket; without it everything goes on, and a warning says so."""
@@ -302,29 +258,61 @@ class App:
         max_lag = self.settings.mqtt.max_lag
         if max_lag is not None:
             now_ms = self.broker.now_ms()
-            oldest = self.progress.oldest_ts()
+            oldest = self.webhooks.progress.oldest_ts()
             self.broker.turn.hold("lag", oldest is not None and now_ms - oldest > max_lag * 1000)
 
-    def _expire_parked(self) -> None:
-        self._parker = self.loop.call_later(PARKED_S, self._expire_parked)
-        for parked in self.parked:
-            cursor = parked.expire()
-            if cursor is not None:
-                self.journal.change(cursor)
+    async def reload(self) -> Reloaded:
+        """Read the configuration again and take up what has changed, without dropping a client or an event.
+
+        A configuration with an error changes nothing.
+        """
+        if self._reread is None:
+            return Reloaded(False, ["this HookMQ was not started from a file"], [], [])
+        async with self._reloading:
+            # In a thread: a large file takes seconds to read.
+            report = await asyncio.to_thread(self._reread)
+            warnings = [str(message) for message in report.warnings]
+            settings = report.settings
+            if report.errors or settings is None:
+                return Reloaded(False, [str(message) for message in report.errors], warnings, [])
+            found = changes(self.settings, settings, self.webhooks.stale)
+            try:
+                self.webhooks.check(found)
+            except (EndpointError, EgressError) as error:
+                return Reloaded(False, [str(error)], warnings, [])
+            await self.webhooks.apply(found, settings)
+            self.settings = self.settings.model_copy(
+                update={"webhooks": settings.webhooks, "auth": settings.auth}
+            )
+            self.feed.refusing = self.webhooks.refusing
+            self.feed.set_rules(self.webhooks.rules)
+            self._set_hooks()
+            return Reloaded(True, [], warnings, found.lines())
+
+    def reload_soon(self) -> None:
+        """The same on SIGHUP: the log tells what came of it."""
+        self._reload_task = self.loop.create_task(self._reload_and_tell())
+
+    async def _reload_and_tell(self) -> None:
+        done = await self.reload()
+        for line in done.warnings:
+            log.warning("%s", line)
+        for line in done.errors:
+            log.error("not reloaded: %s", line)
+        for line in done.changes:
+            log.info("reloaded: %s", line)
 
     async def stop(self) -> None:
         """Stop accepting, tell the clients, commit, let requests in flight end, close the store."""
-        for timer in (self._watcher, self._parker):
-            if timer is not None:
-                timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         self.rates.stop()
-        self.dead_bounds.stop()
         if self.control is not None:
             self.control.close()
         self.broker.shut_down()
         if self.fatal is None:
             self.journal.flush()
-        await asyncio.gather(*(lane.stop(self.loop.time() + DRAIN_S) for lane in self.lanes))
+        await self.webhooks.stop()
         self.network.close()
         if self.attempts is not None:
             await self.attempts.stop()
@@ -340,14 +328,6 @@ class App:
         if self.fatal is None and not self._closed:
             self._closed = True
             self.journal.close()
-
-
-def _mark(lanes: set[int], lane: int, on: bool) -> None:
-    """A lane has passed a bound, or has room again."""
-    if on:
-        lanes.add(lane)
-    else:
-        lanes.discard(lane)
 
 
 def _loop_factory() -> asyncio.AbstractEventLoop:
@@ -390,10 +370,10 @@ def _within_file_limit(settings: Settings) -> Mqtt:
     return settings.mqtt.model_copy(update={"max_connections": room})
 
 
-async def _main(settings: Settings) -> int:
+async def _main(settings: Settings, reread: Reread | None) -> int:
     loop = asyncio.get_running_loop()
     try:
-        app = App(settings, loop)
+        app = App(settings, loop, reread)
     except (StoreError, EndpointError, EgressError) as error:
         raise StartError(str(error)) from None
     signals = 0
@@ -415,6 +395,9 @@ async def _main(settings: Settings) -> int:
             lines = await app.start()
         except (ListenError, StoreError) as error:
             raise StartError(str(error)) from None
+        if hasattr(signal, "SIGHUP"):
+            with contextlib.suppress(NotImplementedError):
+                loop.add_signal_handler(signal.SIGHUP, app.reload_soon)
         print("\n".join(lines), flush=True)
         log.info("ready")
         await app.stopping.wait()
@@ -425,13 +408,16 @@ async def _main(settings: Settings) -> int:
         app.close()
 
 
-def run(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code. Raises StartError with one line."""
+def run(settings: Settings, reread: Reread | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code. Raises StartError with one line.
+
+    `reread` reads the configuration again, for SIGHUP and `hookmq reload`.
+    """
     try:
         configure(settings.log)
     except LogError as error:
         raise StartError(str(error)) from None
     if sys.version_info >= (3, 12):
-        return asyncio.run(_main(settings), loop_factory=_loop_factory)
+        return asyncio.run(_main(settings, reread), loop_factory=_loop_factory)
     with asyncio.Runner(loop_factory=_loop_factory) as runner:
-        return runner.run(_main(settings))
+        return runner.run(_main(settings, reread))

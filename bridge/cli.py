@@ -99,7 +99,7 @@ def start(conf: Conf, old_conf: OldConf = False) -> int:
     from bridge.app import StartError, run
 
     try:
-        return run(report.settings)
+        return run(report.settings, lambda: _reread(conf.absolute(), old_conf))
     except StartError as error:
         return _fail(str(error))
 
@@ -236,6 +236,13 @@ def _load(conf: Path, old_conf: bool) -> Report:
     except OSError as error:
         typer.echo(f"{conf}: cannot be read: {error.strerror or error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _reread(conf: Path, old_conf: bool) -> Report:
+    """The configuration as it is now, for a reload; never raises."""
+    from bridge.config.load import load
+
+    return load(conf, os.environ, classic=True if old_conf else None)
 
 
 def _print_messages(messages: Sequence[Message]) -> None:

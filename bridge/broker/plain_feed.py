@@ -54,7 +54,7 @@ class PlainFeed(Hooks):
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`refusing`: whether an endpoint may turn publishes away (`on_full = refuse`)."""
-        self._refusing = refusing
+        self.refusing = refusing
         self._journal_append = journal.append
         self._full = journal.full
         self._overfull = journal.overfull
@@ -70,7 +70,7 @@ class PlainFeed(Hooks):
         )
 
     def listens(self, name: str) -> bool:
-        return self._rules.wants(KINDS[name]) and (name != "on_publish" or self._refusing)
+        return self._rules.wants(KINDS[name]) and (name != "on_publish" or self.refusing)
 
     def _append_passing(self, event: Event) -> None:
         targets = self._rules.passing(event)

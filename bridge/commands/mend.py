@@ -1,4 +1,4 @@
-"""`replay`, `send-test`, `enable`, `disable`, `dead replay` and `dead purge`: what changes something."""
+"""What changes something: `replay`, `send-test`, `enable`, `disable`, `reload`, `dead replay`, `purge`."""
 
 from __future__ import annotations
 
@@ -54,6 +54,19 @@ def switch(store: Path, *, json: bool, on: bool, endpoint: str | None) -> None:
     else:
         was = "" if found["changed"] else "was already "
         print(f"{escape(found['endpoint'])}: {was}{'on' if on else 'off'}")
+
+
+def reload(store: Path, *, json: bool) -> bool:
+    """Have the configuration read again; whether it was taken up. Raises Failed."""
+    found: dict[str, Any] = ask(store, "reload").result
+    if json:
+        print_json(found)
+        return bool(found["applied"])
+    for line in (*found["errors"], *found["warnings"], *found["changes"]):
+        print(escape(line))
+    if not found["applied"]:
+        print("nothing was changed")
+    return bool(found["applied"])
 
 
 def send_test(store: Path, *, json: bool, endpoint: str | None, event: str) -> bool:

@@ -1,4 +1,4 @@
-"""`hookmq status | endpoints | log | dead | replay | send-test | enable | disable`: their options.
+"""`hookmq status | endpoints | log | dead | replay | send-test | enable | disable | reload`: their options.
 
 What they need is imported when they run, so that `hookmq --help` answers at once.
 """
@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
     app.command("send-test", short_help="Send a made-up event to an endpoint.")(send_test)
     app.command(short_help="Switch an endpoint on again.")(enable)
     app.command(short_help="Switch an endpoint off; its events wait.")(disable)
+    app.command(short_help="Have the configuration read again.")(reload)
     app.add_typer(dead, name="dead")
 
 
@@ -184,6 +185,22 @@ def disable(endpoint: TheEndpoint = None, conf: Conf = None, store: Store = None
     from bridge.commands import mend
 
     return _run(conf, store, lambda path: mend.switch(path, json=json, on=False, endpoint=endpoint))
+
+
+def reload(conf: Conf = None, store: Store = None, json: Json = False) -> int:
+    """Have the running HookMQ read its configuration again and take up the changes.
+
+    No client and no event is dropped. A configuration with an error changes nothing, and this ends with 1.
+    """
+    from bridge.commands import mend
+
+    taken = False
+
+    def work(path: Path) -> None:
+        nonlocal taken
+        taken = mend.reload(path, json=json)
+
+    return _run(conf, store, work) or (0 if taken else 1)
 
 
 @dead.callback(invoke_without_command=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from bridge.config.settings import Endpoint, Settings
 
@@ -14,26 +18,93 @@ _BLOCKS = {"store": "sqlite"}
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The endpoints that come, go and change, by name; and what only a restart takes up."""
+    """The endpoints that come, go and change; and what only a restart takes up.
+
+    An endpoint that is not enabled counts as not there; one that was and is no more is `disabled` while its
+    block is there, and `removed` without it.
+    """
 
     added: tuple[Endpoint, ...] = ()
     removed: tuple[Endpoint, ...] = ()
+    disabled: tuple[Endpoint, ...] = ()
     changed: tuple[Endpoint, ...] = ()  # as they are to be
     auth: bool = False
     restart: tuple[str, ...] = ()  # blocks of the file
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed or self.auth or self.restart)
+        return bool(self.added or self.removed or self.disabled or self.changed or self.auth or self.restart)
+
+    def lines(self) -> list[str]:
+        """One line for each, for people."""
+        found = [f"{_block(one)}: new" for one in self.added]
+        found += [f"{_block(one)}: changed" for one in self.changed]
+        found += [f"{_block(one)}: disabled, what waits for it is kept" for one in self.disabled]
+        found += [f"{_block(one)}: removed, it is sent what waits for it" for one in self.removed]
+        if self.auth:
+            found.append("auth: changed, for clients that connect from now on")
+        found += [f"{block}: changed, takes effect at the next start" for block in self.restart]
+        return found or ["nothing has changed"]
 
 
-def changes(old: Settings, new: Settings) -> Changes:
-    """What to do to run with `new` instead of `old`. An endpoint that is not enabled counts as not there."""
+class Reloaded(NamedTuple):
+    """What came of reading a configuration again. Where it is not `applied` nothing has changed."""
+
+    applied: bool
+    errors: list[str]
+    warnings: list[str]
+    changes: list[str]
+
+
+def _block(endpoint: Endpoint) -> str:
+    return "webhook" if endpoint.name == "default" else f"webhooks.{endpoint.name}"
+
+
+def files_digest(endpoint: Endpoint) -> bytes:
+    """A digest of what the files hold that an endpoint names: secrets, certificates, keys."""
+    digest = sha256()
+    for path in _paths(endpoint.model_dump()):
+        digest.update(str(path).encode("utf-8", "surrogateescape") + b"\0")
+        try:
+            digest.update(sha256(path.read_bytes()).digest())
+        except OSError:
+            digest.update(b"-")
+    return digest.digest()
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _paths(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _paths(part)
+
+
+def _never(endpoint: Endpoint) -> bool:
+    return False
+
+
+def changes(old: Settings, new: Settings, stale: Callable[[Endpoint], bool] = _never) -> Changes:
+    """What to do to run with `new` instead of `old`.
+
+    `stale` says of an endpoint whose settings are the same whether it has changed all the same.
+    """
     before = {endpoint.name: endpoint for endpoint in old.webhooks if endpoint.enable}
     after = {endpoint.name: endpoint for endpoint in new.webhooks if endpoint.enable}
+    there = {endpoint.name for endpoint in new.webhooks}
     return Changes(
         tuple([endpoint for name, endpoint in after.items() if name not in before]),
-        tuple([endpoint for name, endpoint in before.items() if name not in after]),
-        tuple([endpoint for name, endpoint in after.items() if name in before and before[name] != endpoint]),
+        tuple([endpoint for name, endpoint in before.items() if name not in there]),
+        tuple([endpoint for name, endpoint in before.items() if name in there and name not in after]),
+        tuple(
+            [
+                endpoint
+                for name, endpoint in after.items()
+                if name in before and (before[name] != endpoint or stale(endpoint))
+            ]
+        ),
         old.auth != new.auth,
         tuple(
             [

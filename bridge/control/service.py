@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bridge import __version__
+from bridge.config.changes import Reloaded
 from bridge.control import arguments, dead
 from bridge.control.arguments import read, sequence
 from bridge.control.rates import Rates
@@ -43,10 +44,25 @@ class Plant(Protocol):
 
     journal: Journal
     retention: Retention
-    lanes: list[Lane]
-    parked: list[Parked]
-    attempts: AttemptRecorder | None
-    dead_bounds: DeadBounds
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The endpoints that are served."""
+
+    @property
+    def parked(self) -> list[Parked]:
+        """Those that are not, and for which something may be kept."""
+
+    @property
+    def attempts(self) -> AttemptRecorder | None:
+        """The attempt log, if there is one."""
+
+    @property
+    def dead_bounds(self) -> DeadBounds:
+        """What holds dead letters to their bounds."""
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration again and take up what has changed."""
 
     def facts(self) -> dict[str, Any]:
         """What only the whole knows: `store` (path), `listeners`, `clients`, `sessions`, `messages` and so
@@ -75,6 +91,7 @@ class Service:
             "send-test": self._send_test,
             "enable": self._enable,
             "disable": self._disable,
+            "reload": self._reload,
         }
 
     async def answer(self, command: str, args: dict[str, Any]) -> Lines:
@@ -351,6 +368,11 @@ class Service:
         lane = self._lane(read(arguments.EndpointArgs, args).endpoint)
         changed = lane.switch_off("by hand (hookmq disable)")
         yield {"result": {"endpoint": lane.name, "changed": changed, "state": lane.state}}
+
+    async def _reload(self, args: dict[str, Any]) -> Lines:
+        read(arguments.NoArgs, args)
+        done = await self._plant.reload()
+        yield {"result": done._asdict()}
 
     async def _send_test(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.SendTestArgs, args)

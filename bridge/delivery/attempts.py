@@ -86,6 +86,7 @@ class Attempts:
         self.name = name
         self.settings = settings
         self.missed = 0  # failures that found no room
+        self.retired = False  # its lane has ended
         self.succeeded = self._make_succeeded(now, settings.successes)
         self._timeout = timeout
         self._scrub = scrub
@@ -267,12 +268,20 @@ class AttemptRecorder:
         self._sinks.append(made)
         return made
 
+    def retire(self, sink: AttemptSink) -> None:
+        """Nothing comes from a sink any more; what it holds is still written."""
+        for one in self._sinks:
+            if one is sink:
+                one.retired = True
+
     def start(self) -> None:
         """Begin to write."""
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(TICK_S, self._tick)
+        if self._writing is None and any(sink.retired and not sink.waiting for sink in self._sinks):
+            self._sinks = deque([sink for sink in self._sinks if not sink.retired or sink.waiting])
         if self._writing is None and (
             any(sink.waiting for sink in self._sinks) or self._loop.time() >= self._trim_at
         ):

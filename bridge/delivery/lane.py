@@ -75,6 +75,7 @@ class Lane(Sender):
         self.dirty = False
         self.on_dirty: Callable[[], None] | None = None
         self.on_active: Callable[[bool], None] | None = None
+        self.leaving = False  # removed: it is sent what waits for it, and then it ends
         self.matched = 0  # events that its rules and its condition wanted
         self.delivered = 0  # events
         self.failed = 0  # attempts
@@ -105,10 +106,12 @@ class Lane(Sender):
 
     @property
     def state(self) -> str:
-        """In one word what is to be known of it first: off, asking, failing, full, slow or on."""
+        """In one word what is to be known of it first: off, asking, failing, leaving, full, slow or on."""
         state = self._health.state
         if state != "off" and self._gate.asking:
             return "asking"
+        if self.leaving and state in ("on", "slow"):
+            return "leaving"
         return "full" if self.full and state in ("on", "slow") else state
 
     @property
@@ -232,6 +235,12 @@ class Lane(Sender):
         if self._backlog.waiting:
             needed.append(self._backlog.position)
         return min(needed) >> INDEX_BITS if needed else None
+
+    def go_on_counting(self, before: Lane) -> None:
+        """Count on where the lane counted that this one comes in place of."""
+        self.matched, self.delivered = before.matched, before.delivered
+        self.failed, self.retried = before.failed, before.retried
+        self.bounds.expired, self.bounds.expired_bytes = before.bounds.expired, before.bounds.expired_bytes
 
     # -- in and out ------------------------------------------------------------------------------------
 
@@ -483,6 +492,11 @@ class Lane(Sender):
         self._retries.all_due()
         self.pump()
         return True
+
+    def hurry(self) -> None:
+        """Let nothing wait for a retry any longer: what it failed for may be mended."""
+        self._retries.all_due()
+        self.pump()
 
     @property
     def room(self) -> int:

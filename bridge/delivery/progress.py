@@ -29,6 +29,12 @@ class Progress:
         if lane.dirty:
             self._dirtied(lane)
 
+    def forget(self, lane: Lane) -> None:
+        """Look after a lane no more: it has stopped, and its progress is committed."""
+        lane.on_dirty = lane.on_active = None
+        if self.active.get(lane.id) is lane:
+            del self.active[lane.id]
+
     def _dirtied(self, lane: Lane) -> None:
         self._dirty.append(lane)
         self._touch()
