@@ -29,6 +29,11 @@ class Progress:
         if lane.dirty:
             self._dirtied(lane)
 
+    def forget(self, lane: Lane) -> None:
+        """A lane was stopped, its last progress is committed, and it is served no more."""
+        self.active.pop(lane.id, None)
+        lane.on_dirty = lane.on_active = None
+
     def _dirtied(self, lane: Lane) -> None:
         self._dirty.append(lane)
         self._touch()
