@@ -1,7 +1,7 @@
 """A file beside the store that holds some room on the disk, so that a full store can still mend itself.
 
-It is deleted when SQLite finds no room: what it held then takes the lanes' progress, the trimming of the log
-and a checkpoint, and never an event. It is made again once there is room for it.
+It is deleted when SQLite finds no room: what it held takes the lanes' progress, the trimming of the log and a
+checkpoint. The database may not grow into it (sqlite_space.py). It is made again once there is room for it.
 """
 
 from __future__ import annotations

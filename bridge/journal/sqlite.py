@@ -306,7 +306,8 @@ class SqliteStore:
         free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
         wanted = self._space.wanted
         if not (0 < wanted < free * schema.PAGE_SIZE) and (
-            free <= _KEEP_PAGES or free * 4 <= self._db.execute("PRAGMA page_count").fetchone()[0]
+            free <= min(_KEEP_PAGES, self._space.keep_pages)
+            or free * 4 <= self._db.execute("PRAGMA page_count").fetchone()[0]
         ):
             return 0
         try:

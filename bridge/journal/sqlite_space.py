@@ -21,6 +21,7 @@ from bridge.journal.sqlite_schema import PAGE_SIZE
 from bridge.journal.store import Room
 from bridge.journal.wal import WalFile
 
+_KEEP_PARTS = 16
 _MOST_PAGES = 1 << 30  # below what any SQLite takes as the limit of a file's pages
 
 
@@ -44,6 +45,7 @@ class Space:
         self._disk = disk
         self._log_bytes = log_bytes
         self.room: Room | None = None
+        self.keep_pages = _MOST_PAGES  # that may be free in the file; the disk is not ours alone
 
     def look(self) -> None:
         """Set `room` to what there is now, and limit the file by it. Raises sqlite3.Error and OSError."""
@@ -52,6 +54,7 @@ class Space:
             self.room = None
             self._limit(_MOST_PAGES)
             return
+        self.keep_pages = disk.total // _KEEP_PARTS // PAGE_SIZE
         pages: int = self._execute("PRAGMA page_count").fetchone()[0]
         unused: int = self._execute("PRAGMA freelist_count").fetchone()[0]
         size = os.stat(self._path).st_size
