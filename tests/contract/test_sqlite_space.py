@@ -92,7 +92,7 @@ async def test_what_is_trimmed_counts_as_room(path: Path, small: Small) -> None:
     after = store.room()
     assert before is not None
     assert after is not None
-    assert after.free - before.free > 2_500_000
+    assert after.free - before.free > 2_000_000  # 3 MB, less what the log took
     assert (before.oldest, after.oldest) == (seqs[0] >> 12, seqs[30] >> 12)
     store.close()
 
