@@ -58,14 +58,16 @@ class Space:
         pages: int = self._execute("PRAGMA page_count").fetchone()[0]
         unused: int = self._execute("PRAGMA freelist_count").fetchone()[0]
         size = os.stat(self._path).st_size
-        free = disk.free - max(pages * PAGE_SIZE - size, 0)
+        # What the file will be longer (or shorter) after the next checkpoint.
+        growth = pages * PAGE_SIZE - size
+        free = disk.free
         reserve = self._reserve
-        if not reserve.held and free >= 2 * reserve.size and reserve.hold():
+        if not reserve.held and free - max(growth, 0) >= 2 * reserve.size and reserve.hold():
             free -= reserve.size
         spare = free - max(self._log_bytes - self._wal.size(), 0) - (0 if reserve.held else reserve.size)
-        self._limit(min(max(pages, size // PAGE_SIZE) + max(spare, 0) // PAGE_SIZE, _MOST_PAGES))
+        self._limit(min((size + max(spare, 0)) // PAGE_SIZE, _MOST_PAGES))
         oldest = self._execute("SELECT min(batch) FROM log").fetchone()[0]
-        self.room = Room(max(free, 0) + unused * PAGE_SIZE, disk.total, oldest)
+        self.room = Room(max(free - growth, 0) + unused * PAGE_SIZE, disk.total, oldest)
 
     @property
     def wanted(self) -> int:

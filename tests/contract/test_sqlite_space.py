@@ -69,7 +69,8 @@ async def test_the_file_never_promises_more_than_its_disk_has(path: Path, small:
     assert 10 * MIB < written < 14 * MIB
     assert store.checkpointer.now()
     used = sum(file.stat().st_size for file in path.parent.iterdir())
-    assert used <= small.total
+    # By what the log grew after the last look the reserve may be needed, but no more.
+    assert used - MIB <= small.total
     assert path.with_name("hookmq.db.reserve").stat().st_size == MIB
     room = store.room()
     assert room is not None
@@ -92,7 +93,7 @@ async def test_what_is_trimmed_counts_as_room(path: Path, small: Small) -> None:
     after = store.room()
     assert before is not None
     assert after is not None
-    assert after.free - before.free > 2_000_000  # 3 MB, less what the log took
+    assert after.free - before.free > 2_000_000  # 3 MB, less what the log grew
     assert (before.oldest, after.oldest) == (seqs[0] >> 12, seqs[30] >> 12)
     store.close()
 
