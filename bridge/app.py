@@ -132,8 +132,7 @@ class App:
     def _low(self) -> int | None:
         lows = (self.webhooks.low_batch(), self.retention.low())
         low = min((low for low in lows if low is not None), default=None)
-        if low is not None:
-            self.retention.forget(low)
+        self.retention.forget(self.store.next_batch if low is None else low)
         return low
 
     def _store_failed(self, error: StoreError) -> None:

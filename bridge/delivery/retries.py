@@ -15,20 +15,17 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from bridge.config.settings import Endpoint
 from bridge.delivery.ordering import KeyOf, Order, Queue, key_function
 from bridge.delivery.report import FailureLog
-from bridge.delivery.rows import Outbox, Row, encode_seqs, group_space
+from bridge.delivery.row_book import RowBook
+from bridge.delivery.rows import Outbox, Row
 from bridge.events.event import Event
-from bridge.journal.batch import Dead, Put, Retry, Settle
+from bridge.journal.batch import Retry
 from bridge.journal.codec import event_size
-from bridge.journal.store import StoreError
-
-log = logging.getLogger(__name__)
 
 MAX_HELD = 10_000
 """Events parked in memory behind one that is in flight; more are parked as rows."""
@@ -42,7 +39,7 @@ AGAIN_S = 1.0
 """When the store could not be read: seconds until the next try."""
 
 
-class Retries:
+class Retries(RowBook):
     """The rows and parked events of one lane. `on_due` is called when something has become due.
 
     `on_row` is called when the cursor has to be committed together with a change.
@@ -59,33 +56,22 @@ class Retries:
         on_due: Callable[[], None],
         on_row: Callable[[], None],
     ) -> None:
+        super().__init__(lane, endpoint.name, outbox, failures, on_row)
         self.order = Order()
         self.key_of: KeyOf = key_function(endpoint.ordering)
-        self.rows: dict[int, Row] = {}
-        self.frozen: dict[int, Row] = {}  # groups before their first outcome
-        self.count = 0  # events with a row
-        self.bytes = 0  # that those rows pin
         self.parked = 0  # events behind a blocked key
         self.due: deque[tuple[Row, list[Event]]] = deque()
         # events whose blocker was settled, and those that a crash had cut off
         self.ready: deque[tuple[int, Event, Row | None]] = deque()
         self.held: set[int] = set()  # parked in memory: unsettled, without a row
         self.held_bytes = 0
-        self.unstored: set[int] = set()  # got a row since the last commit
         self.heap: list[tuple[float, int]] = []  # (due in loop time, number) of rows that wait for a retry
-        self.lane = lane
-        self.name = endpoint.name
-        self.outbox = outbox
-        self.store = outbox.store
         self.loop = loop
         self.clock = clock
         self.groups = endpoint.batch is not None
-        self._space = group_space(lane)
         # with one key for all, nothing behind it could go on: it waits in the log instead
         self._max_parked = 0 if endpoint.ordering == "endpoint" else endpoint.max_parked
-        self._failures = failures
         self._on_due = on_due
-        self._on_row = on_row
         self._timer: asyncio.TimerHandle | None = None
         self._probed = 0  # the last row that went out before it was due
         self._stopped = False
@@ -116,24 +102,7 @@ class Retries:
             self._timer.cancel()
             self._timer = None
 
-    # -- rows ------------------------------------------------------------------------------------------
-
-    def new_row(self, seq: int, key: str, size: int) -> Row:
-        """An event leaves the cursor; the change that stores its row follows."""
-        row = self.rows[seq] = Row(seq, 0, 0, (seq,), (key,), (seq,), size, size)
-        self.count += 1
-        self.bytes += size
-        self.unstored.add(seq)
-        self._on_row()
-        return row
-
-    def freeze(self, row: Row, taken: Iterable[Row]) -> None:
-        """A group before its first attempt; `taken` are the rows of its events that had one."""
-        self.frozen[row.seq] = row
-        for each in taken:
-            self.rows.pop(each.seq, None)
-        self.outbox.change(Put(self._space, f"{row.seq:016x}", encode_seqs(row.seqs)))
-        self._on_row()
+    # -- rows that wait --------------------------------------------------------------------------------
 
     def again(self, seq: int, event: Event) -> None:
         """A settled event, or a dead letter, is to be sent again: it gets a row that is due now."""
@@ -150,39 +119,10 @@ class Retries:
         heapq.heappush(self.heap, (self.loop.time(), seq))
         self._arm()
 
-    def settle(self, row: Row) -> None:
-        """What a row or a group stands for was delivered. Its keys are the caller's to release."""
-        for seq in row.rowed:
-            self.outbox.change(Settle(self.lane, seq))
-        self._leave(row)
-
-    def _leave(self, row: Row) -> None:
-        self.rows.pop(row.seq, None)
-        self.frozen.pop(row.seq, None)
-        self.count -= len(row.rowed)
-        self.bytes -= row.pinned
-        if row.group:
-            self.outbox.change(Put(self._space, f"{row.seq:016x}", None))
-            self._on_row()
-
     def retry(self, row: Row, now: int, wait: int, error: str) -> None:
         """Try again in `wait` ms; what was parked behind it gets rows. `now` is Unix ms."""
-        if self.frozen.pop(row.seq, None) is not None:
-            self._enter(row)
-        change = self.outbox.change
-        for seq, key in zip(row.seqs, row.keys, strict=True):
-            change(Retry(self.lane, seq, row.attempt, now + wait, wait, row.first, key, error))
+        self.failed(row, now, wait, error)
         self.wait(row, self.loop.time() + wait / 1000)
-
-    def _enter(self, row: Row) -> None:
-        """A group has failed for the first time: its events leave the cursor."""
-        self.rows[row.seq] = row
-        self.unstored.update(row.seqs)
-        self.count += len(row.seqs) - len(row.rowed)
-        self.bytes += row.size - row.pinned
-        row.rowed = row.seqs
-        row.pinned = row.size
-        self._on_row()
 
     def wait(self, row: Row, due: float) -> None:
         """Have a row wait until `due` (loop time); what was parked behind it in memory gets rows."""
@@ -202,13 +142,17 @@ class Retries:
 
     def bury(self, row: Row, now: int, error: str) -> None:
         """Make its events dead letters, and let those go on that were parked behind them."""
-        if self.frozen.pop(row.seq, None) is not None:
-            self._enter(row)
-        for seq, key in zip(row.seqs, row.keys, strict=True):
-            if seq in self.unstored:  # a dead letter comes from a row
-                self.outbox.change(Retry(self.lane, seq, row.attempt, now, 0, row.first, key, error))
-            self.outbox.change(Dead(self.lane, seq, row.attempt, now, error))
-        self._leave(row)
+        super().bury(row, now, error)
+        self._release_all(row)
+
+    def present(self, row: Row, events: dict[int, Event]) -> list[Event]:
+        """See `RowBook`; where nothing is left, those go on that were parked behind it."""
+        found = super().present(row, events)
+        if not found:
+            self._release_all(row)
+        return found
+
+    def _release_all(self, row: Row) -> None:
         for key in row.blocked():
             self.release(key)
 
@@ -412,43 +356,9 @@ class Retries:
         if not self.due:
             self.take_due()
 
-    def fetch(self, seqs: Sequence[int]) -> dict[int, Event] | None:
-        """The events of rows; None if the store cannot be read now."""
-        try:
-            return self.store.fetch(seqs)
-        except StoreError as error:
-            self._failures.store(error)
-            return None
-
-    def present(self, row: Row, events: dict[int, Event]) -> list[Event]:
-        """A row's events in their order; those that the store has no more leave it, the last one with it."""
-        lost = [seq for seq in row.seqs if seq not in events]
-        if not lost:
-            return [events[seq] for seq in row.seqs]
-        for seq in lost:
-            self._lost(seq)
-        if len(lost) == len(row.seqs):
-            self.settle(row)
-            for key in row.blocked():
-                self.release(key)
-            return []
-        kept = [(seq, key) for seq, key in zip(row.seqs, row.keys, strict=True) if seq in events]
-        rowed = tuple([seq for seq in row.rowed if seq in events])
-        for seq in set(row.rowed).difference(rowed):
-            self.outbox.change(Settle(self.lane, seq))
-        self.count -= len(row.rowed) - len(rowed)
-        row.seqs = tuple([seq for seq, _ in kept])
-        row.keys = tuple([key for _, key in kept])
-        row.rowed = rowed
-        return [events[seq] for seq in row.seqs]
-
     def _gone(self, seq: int) -> None:
         """A parked event that the store has no more."""
         self._lost(seq)
         row = self.rows.get(seq)
         if row is not None:
             self.settle(row)
-
-    def _lost(self, seq: int) -> None:
-        """Nothing can be sent for it."""
-        log.error("webhook %s: the store has lost the event %x that was to be retried", self.name, seq)

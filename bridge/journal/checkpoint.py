@@ -8,7 +8,8 @@
 * At `STOP_BYTES` (the disk takes less than the loop writes) a commit waits for the checkpoint.
 
 The file keeps its length, since overwriting it makes a sync about twice as fast as growing it; past
-`STOP_BYTES` (another program read the file for long) it is cut.
+`STOP_BYTES` (another program read the file for long) it is cut. On a disk so small that these bounds would be
+a 16th, an 8th or a quarter of it, that part is the bound.
 """
 
 from __future__ import annotations
@@ -53,7 +54,13 @@ class Checkpointer:
         loop: asyncio.AbstractEventLoop,
         syncer: Syncer,
         failed: Callable[[sqlite3.Error], None],
+        disk_bytes: int | None = None,
     ) -> None:
+        disk = STOP_BYTES * 16 if disk_bytes is None else disk_bytes
+        self.soft = min(SOFT_BYTES, disk // 16)
+        self._hard = min(HARD_BYTES, disk // 8)
+        self._stop = min(STOP_BYTES, disk // 4)
+        self._look = min(_LOOK_BYTES, self.soft // 8)
         self.longest_stop = 0.0
         self._database = database
         self._helper = helper
@@ -62,16 +69,17 @@ class Checkpointer:
         self._syncer = syncer
         self._failed = failed
         self._written = 0
-        self._next = SOFT_BYTES
+        self._next = self.soft
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._copied = 0
         self._failure: sqlite3.Error | None = None
 
     def wrote(self, size: int) -> bool:
-        """A commit wrote about that many bytes. True about once a mebibyte, when the log was looked at."""
+        """A commit wrote about that many bytes. True about once a mebibyte (on a small disk more often), when
+        the log was looked at."""
         self._written += size
-        if self._written < _LOOK_BYTES:
+        if self._written < self._look:
             return False
         self._written = 0
         if not self._stopped:
@@ -79,7 +87,7 @@ class Checkpointer:
             if self._thread is None:
                 if length >= self._next:
                     self._begin()
-            elif length >= STOP_BYTES:
+            elif length >= self._stop:
                 self._wait()
         return True
 
@@ -119,28 +127,48 @@ class Checkpointer:
             self._thread.join()
             self._thread = None
         self._syncer.aside = False
-        self._next = SOFT_BYTES
+        self._next = self.soft
         failure = self._failure
         if failure is None and self._wal.frames() > self._copied:
             length = self.length()
-            if self._syncer.pace.threaded and length < HARD_BYTES:
-                self._next = length + SOFT_BYTES
+            if self._syncer.pace.threaded and length < self._hard:
+                self._next = length + self.soft
             else:
                 failure = self._finish()
         if failure is not None:
             if harmless(failure):
                 logger.warning("the store's checkpoint has to wait: %s", failure)
-                self._next = self.length() + SOFT_BYTES
+                self._next = self.length() + self.soft
             else:
                 self._failed(failure)
+
+    def now(self) -> bool:
+        """Copy the whole log in the loop's thread, so that the next commit starts it from its beginning and
+        needs no room on the disk; whether all of it was copied."""
+        if self._stopped:
+            return False
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self._syncer.aside = False
+        self._next = self.soft
+        failure, self._failure = self._failure, None
+        if failure is None or harmless(failure):
+            failure = self._finish()
+        if failure is None:
+            return self._next == self.soft
+        if not harmless(failure):
+            self._failed(failure)
+        self._next = self.length() + self.soft
+        return False
 
     def _finish(self) -> sqlite3.Error | None:
         start = time.perf_counter()
         try:
             _, frames, copied = self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if copied < frames:  # another program reads the file: what it sees has to stay
-                self._next = self.length() + SOFT_BYTES
-            elif self._wal.size() > STOP_BYTES:
+                self._next = self.length() + self.soft
+            elif self._wal.size() > self._stop:
                 self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             return error

@@ -6,8 +6,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 _NO_SPACE = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _VOLATILE = frozenset({"tmpfs", "ramfs", "devtmpfs"})
@@ -58,6 +60,27 @@ else:
             os.close(fd)
 
     read_at = os.pread
+
+
+class Disk(NamedTuple):
+    """A file system: the bytes that are free on it for this user, and all of them."""
+
+    free: int
+    total: int
+
+
+def disk_of(folder: Path) -> Disk | None:
+    """The file system that a folder lies on; None where it does not tell."""
+    try:
+        if sys.platform == "win32":
+            usage = shutil.disk_usage(folder)
+            found = Disk(usage.free, usage.total)
+        else:
+            stat = os.statvfs(folder)
+            found = Disk(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)
+    except OSError:
+        return None
+    return found if found.total > 0 else None
 
 
 def remedy(error: OSError) -> str:

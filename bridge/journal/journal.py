@@ -21,7 +21,7 @@ from typing import Any
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Batch, Change, Put, Writer
 from bridge.journal.codec import EVENT_OVERHEAD
-from bridge.journal.store import Store, StoreError
+from bridge.journal.store import Store, StoreError, StoreFull, lane_of_space
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,13 @@ LAZY_COMMIT_S = 0.04
 LAZY_SYNC_S = 0.1
 RETRY_COMMIT_S = 0.5
 TRIM_EVERY_BATCHES = 32
+TRIM_SHIFT = 16
+"""So many bytes, as a power of two, count as a batch more: what one trim deletes is to exceed what came."""
 TRIM_EVERY_S = 0.5
+MEND_TRIMS = 4
+"""Trims in one go where the store has no room."""
+TELL_STALL_S = 60.0
+"""Between two stalls that are told."""
 
 
 def _no_cursors() -> Iterable[Change]:
@@ -38,6 +44,11 @@ def _no_cursors() -> Iterable[Change]:
 
 def _no_low() -> int | None:
     return None
+
+
+def _of_lane(change: Change) -> bool:
+    """Whether a change tells of events that were committed before, and so needs none of its batch."""
+    return not isinstance(change, Put) or lane_of_space(change.space) is not None
 
 
 class Journal:
@@ -70,6 +81,8 @@ class Journal:
         self._trim_timer: asyncio.TimerHandle | None = None
         self._again_timer: asyncio.TimerHandle | None = None
         self._untrimmed = 0
+        self._tell_at = loop.time()
+        self._told = False  # that the store refuses to write
         self._ended = False
         store.on_durable = self._durable
 
@@ -170,17 +183,18 @@ class Journal:
             try:
                 self.store.commit(batches)
             except StoreError as error:
-                self._refused(error)
-                return
+                if not (isinstance(error, StoreFull) and self._mended(batches)):
+                    self._refused(error)
+                    return
         self._closed = []
         self._open = Batch(batch.number + 1, int(self._clock() * 1000))
         self._release(batches, stored=stored)
         if stored:
             for committed in batches:
+                self._untrimmed += 1 + (committed.size >> TRIM_SHIFT)
                 if committed.events:
                     for call in self.on_commit:
                         call(committed)
-            self._untrimmed += len(batches)
             if self._untrimmed >= TRIM_EVERY_BATCHES:
                 self._trim()
             elif self._trim_timer is None:
@@ -237,13 +251,36 @@ class Journal:
         self._open = Batch(self._open.number + 1, int(self._clock() * 1000))
         if not self.stalled:
             self.stalled = True
-            log.error("the store refuses to write, publishers wait: %s", error)
+            self._told = False
             for call in self.on_stall:
                 call(True)
+        now = self._loop.time()
+        if not self._told and now >= self._tell_at:
+            # A store that lives from one settled event to the next stalls and goes on all the time.
+            self._told = True
+            self._tell_at = now + TELL_STALL_S
+            log.error("the store refuses to write, publishers wait: %s", error)
         if self._again_timer is not None:
             self._again_timer.cancel()
         if not self._ended:
             self._again_timer = self._loop.call_later(RETRY_COMMIT_S, self._offer_again)
+
+    def _mended(self, batches: list[Batch]) -> bool:
+        """The store has no room for these batches: write what the lanes have done from its reserve, trim what
+        nobody needs, and try once more; whether that was written."""
+        store = self.store
+        try:
+            store.mend([change for batch in batches for change in batch.changes if _of_lane(change)])
+            for batch in batches:
+                batch.changes = [change for change in batch.changes if not _of_lane(change)]
+            for _ in range(MEND_TRIMS):
+                if not self._trim_once():
+                    break
+            store.commit(batches)
+        except StoreError as error:
+            log.debug("the store cannot mend itself: %s", error)
+            return False
+        return True
 
     def end(self) -> None:
         """The store has failed for good: commit, sync and acknowledge nothing more."""
@@ -266,7 +303,8 @@ class Journal:
         if self._again_timer is not None:
             self._again_timer.cancel()
             self._again_timer = None
-        log.warning("the store writes again")
+        if self._told:
+            log.warning("the store writes again")
         for call in self.on_stall:
             call(False)
 
@@ -277,11 +315,14 @@ class Journal:
         self._untrimmed = 0
         if self.stalled:
             return  # rows that pin events are not in the store yet
-        low = self.low()
         try:
-            self.store.trim(self._open.number if low is None else low, 4 * TRIM_EVERY_BATCHES)
+            self._trim_once()
         except StoreError as error:  # the next commit meets the same cause and tells it
             log.debug("the log was not trimmed: %s", error)
+
+    def _trim_once(self) -> int:
+        low = self.low()
+        return self.store.trim(self._open.number if low is None else low, 4 * TRIM_EVERY_BATCHES)
 
     def flush(self) -> None:
         """Commit and sync now what is open; for start-up and shutdown."""

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
 from bridge.events.event import Event
-from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Cursor, Dead, Put, Retry
+from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Change, Cursor, Dead, Put, Retry
 from bridge.journal.codec import DEAD_OVERHEAD, event_size
 from bridge.journal.store import (
     Backlog,
@@ -20,6 +20,7 @@ from bridge.journal.store import (
     DeadTotals,
     LaneState,
     OldDead,
+    Room,
     StoreError,
     lane_of_space,
 )
@@ -69,33 +70,36 @@ class MemoryStore:
                 self._numbers.append(batch.number)
                 self._log[batch.number] = (batch.at, list(batch.events))
                 self._bytes += sum(map(event_size, batch.events))
+        self.mend([change for batch in batches for change in batch.changes])
+        self._committed = last
+        self.next_batch = max(self.next_batch, last + 1)
+
+    def mend(self, changes: Sequence[Change]) -> None:
+        """See `Store.mend`."""
         settled: list[tuple[int, int]] = []
-        for batch in batches:
-            for change in batch.changes:
-                if isinstance(change, Put):
-                    self._put(change)
-                elif change.lane not in self._lanes:
-                    continue
-                elif isinstance(change, Cursor):
-                    lane = self._lanes[change.lane]
-                    lane.position, lane.holes = change.position, list(change.holes)
+        for change in changes:
+            if isinstance(change, Put):
+                self._put(change)
+            elif change.lane not in self._lanes:
+                continue
+            elif isinstance(change, Cursor):
+                lane = self._lanes[change.lane]
+                lane.position, lane.holes = change.position, list(change.holes)
+            else:
+                place = (change.lane, change.seq)
+                self._retries.pop(place, None)
+                self._dead.pop(place, None)
+                if isinstance(change, Retry):
+                    self._pin(*place)
+                    self._retries[place] = change
+                elif isinstance(change, Dead):
+                    self._pin(*place)
+                    self._dead[place] = DeadLetter(*place, change.attempt, change.at, change.error)
                 else:
-                    place = (change.lane, change.seq)
-                    self._retries.pop(place, None)
-                    self._dead.pop(place, None)
-                    if isinstance(change, Retry):
-                        self._pin(*place)
-                        self._retries[place] = change
-                    elif isinstance(change, Dead):
-                        self._pin(*place)
-                        self._dead[place] = DeadLetter(*place, change.attempt, change.at, change.error)
-                    else:
-                        settled.append(place)
+                    settled.append(place)
         for place in settled:  # at the end: what the same commit retries again keeps its event
             if place not in self._retries and place not in self._dead:
                 self._unpin(*place)
-        self._committed = last
-        self.next_batch = max(self.next_batch, last + 1)
 
     def _put(self, change: Put) -> None:
         owner = lane_of_space(change.space)
@@ -271,6 +275,10 @@ class MemoryStore:
             self._bytes -= sum(map(event_size, self._log.pop(number)[1]))
         del self._numbers[:count]
         return count
+
+    def room(self) -> Room | None:
+        """See `Store.room`: not told."""
+        return None
 
     def size(self) -> int:
         """See `Store.size`: the log's events as `event_size` counts them."""

@@ -6,10 +6,14 @@ committed, and the bytes of events before it since the counting began. So the lo
 without looking at the log, also after a restart, and a replay finds the place of a time. A segment ends at
 1/1024 of either bound, so what is kept is at most that much more or less than asked for; after a crash the
 bytes of its last segment are a guess.
+
+What is kept for a replay alone gives way where the store's disk has little room: it is at most what leaves
+`reserve_bytes` free. Pages that are free in the store's file count as room, so that it does not swing.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
@@ -18,6 +22,9 @@ import msgspec
 
 from bridge.journal.batch import Batch
 from bridge.journal.journal import Journal
+from bridge.journal.store import Room
+
+log = logging.getLogger(__name__)
 
 SPACE = "retention"
 _END = "end"  # the row that a proper end leaves: the bytes counted so far
@@ -26,6 +33,16 @@ PARTS = 1024
 
 SLACK_MS = 10_000
 """How much later than it happened an event may have been committed, as a replay takes it."""
+
+
+MIN_RESERVE = 64 << 20
+MAX_RESERVE = 1 << 30
+
+
+def reserve_bytes(total: int) -> int:
+    """What is to stay free on a disk of so many bytes: 5 % of it, from 64 MiB to 1 GiB, and of a small disk
+    no more than a quarter."""
+    return min(max(MIN_RESERVE, min(total // 20, MAX_RESERVE)), total // 4)
 
 
 class Segment(msgspec.Struct, array_like=True):
@@ -39,7 +56,7 @@ class Segment(msgspec.Struct, array_like=True):
 
 class Retention:
     """Watches what is committed. `max_age` in seconds, `max_bytes` in bytes as `event_size` counts; if either
-    is 0 nothing is kept for replay. Until `start` the whole log is kept."""
+    is 0 nothing is kept for replay. Until `start` the whole log is kept. `room` tells the store's room."""
 
     def __init__(
         self,
@@ -48,8 +65,12 @@ class Retention:
         max_bytes: int,
         *,
         clock: Callable[[], float] = time.time,
+        room: Callable[[], Room | None] | None = None,
     ) -> None:
         self._journal = journal
+        self._room = room or journal.store.room
+        self._limit = max_bytes  # of the bytes kept, by the room there is
+        self.short = False  # the disk has little room, less is kept than allowed
         self._max_age = max_age
         self._max_bytes = max_bytes
         self._clock = clock
@@ -118,9 +139,40 @@ class Retention:
             return None
         # A segment may go when all of it is too old, or when the segments behind it fill the bound.
         segments = self._segments
+        room = self._room()
+        if room is not None:
+            self._fit(room)
+        if self._limit <= 0:
+            self._begin_anew()
+            return None
         old = bisect_left(segments, (self._clock() - self._max_age) * 1000, key=lambda segment: segment.at)
-        full = bisect_right(segments, self._bytes - self._max_bytes, key=lambda segment: segment.start)
+        full = bisect_right(segments, self._bytes - self._limit, key=lambda segment: segment.start)
         return segments[max(old - 1, full - 1, 0)].first
+
+    def _fit(self, room: Room) -> None:
+        """Set the limit by the room that the store has."""
+        reserve = reserve_bytes(room.total)
+        if self.short:
+            if room.free >= 2 * reserve:
+                self.short = False
+                log.info("there is room again on the store's disk for what sqlite.retention keeps")
+            elif room.oldest is not None and room.oldest < self._segments[0].first:
+                return  # what was given up is not yet deleted
+        kept = self._bytes - self._segments[0].start
+        self._limit = min(self._max_bytes, kept + room.free - reserve)
+        if room.free < reserve and not self.short:
+            self.short = True
+            log.warning(
+                "the store's disk has %d MB of room left: less is kept for `hookmq replay` than "
+                "sqlite.retention allows: free some space there, or set sqlite.retention.max_bytes lower",
+                room.free // 1_000_000,
+            )
+
+    def _begin_anew(self) -> None:
+        """Nothing is kept: the log begins here."""
+        first = self._journal.store.next_batch
+        if first > self._segments[-1].first and self._bytes > self._segments[-1].start:
+            self._begin(first)
 
     def forget(self, low: int) -> None:
         """All batches below `low` were, or are about to be, deleted."""

@@ -31,12 +31,23 @@ from bridge.journal.codec import (
     encode_totals,
     lane_totals,
 )
-from bridge.journal.filesystem import on_tmpfs, sync_folder
+from bridge.journal.filesystem import Disk, disk_of, on_tmpfs, sync_folder
 from bridge.journal.lock import FileLock
+from bridge.journal.reserve import ReserveFile
 from bridge.journal.sqlite_changes import UNPIN, apply_changes
 from bridge.journal.sqlite_log import SqliteLog
-from bridge.journal.sqlite_schema import store_error
-from bridge.journal.store import Backlog, DeadLetter, DeadTotals, LaneState, OldDead, StoreError, lane_space
+from bridge.journal.sqlite_schema import is_full, store_error
+from bridge.journal.sqlite_space import Space
+from bridge.journal.store import (
+    Backlog,
+    DeadLetter,
+    DeadTotals,
+    LaneState,
+    OldDead,
+    Room,
+    StoreError,
+    lane_space,
+)
 from bridge.journal.syncer import Syncer
 from bridge.journal.wal import WalFile
 
@@ -92,6 +103,8 @@ class SqliteStore:
         loop: asyncio.AbstractEventLoop,
         sync_delay: float,
         lock: FileLock,
+        reserve: ReserveFile,
+        disk: Callable[[Path], Disk | None],
         stack: contextlib.ExitStack,
     ) -> None:
         """For `open`, which holds the lock; `stack` closes what was opened if this raises."""
@@ -135,19 +148,35 @@ class SqliteStore:
 
         self._helper = schema.connect(path)
         stack.callback(self._helper.close)
+        found_disk = disk(path.parent)
         self.checkpointer = Checkpointer(
-            database, self._helper, self._wal, loop, self._syncer, self._sqlite_failed
+            database,
+            self._helper,
+            self._wal,
+            loop,
+            self._syncer,
+            self._sqlite_failed,
+            None if found_disk is None else found_disk.total,
         )
+        self._space = Space(path, database, self._wal, reserve, disk, 2 * self.checkpointer.soft)
+        self._space.look()
         found = os.stat(path)
         self._inode = (found.st_dev, found.st_ino)
 
     @classmethod
-    def open(cls, path: Path, loop: asyncio.AbstractEventLoop, *, sync_delay: float = 0.0) -> SqliteStore:
+    def open(
+        cls,
+        path: Path,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        sync_delay: float = 0.0,
+        disk: Callable[[Path], Disk | None] = disk_of,
+    ) -> SqliteStore:
         """Open the store at `path`, or make it with its folder.
 
-        `sync_delay` (seconds) is added to every sync, to rehearse a slow disk. Raises StoreError where the
-        file is in use (naming the process), cannot be written, is damaged, newer than this program, or no
-        store.
+        `sync_delay` (seconds) is added to every sync, to rehearse a slow disk; `disk` tells the room on the
+        file system of a folder. Raises StoreError where the file is in use (naming the process), cannot be
+        written, is damaged, newer than this program, or no store.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -156,7 +185,20 @@ class SqliteStore:
                 lock = FileLock(path)
                 stack.callback(lock.release)
                 schema.prepare_file(path)
-                store = cls(path, loop, sync_delay, lock, stack)
+                reserve = ReserveFile(path, disk(path.parent))
+
+                def attempt() -> SqliteStore:
+                    with contextlib.ExitStack() as opened:
+                        store = cls(path, loop, sync_delay, lock, reserve, disk, opened)
+                        opened.pop_all()
+                        return store
+
+                try:
+                    store = attempt()
+                except sqlite3.Error as error:
+                    if not is_full(error) or not reserve.release():
+                        raise
+                    store = attempt()
             except (*_BROKEN, KeyError, TypeError) as error:
                 raise store_error(path, error) from error
             except OSError as error:
@@ -247,7 +289,7 @@ class SqliteStore:
                 break
         if count:
             last = rows[count - 1][0]
-            self._db.execute("DELETE FROM log WHERE batch <= ?", (last,))
+            self._spare(lambda: self._db.execute("DELETE FROM log WHERE batch <= ?", (last,)))
             self._log.forget_before(last + 1)
         pages = self._shrink()
         if count or pages:
@@ -256,16 +298,62 @@ class SqliteStore:
                 _COMMIT_COST + count * schema.PAGE_SIZE // 4 + 2 * pages * schema.PAGE_SIZE
             )
         self._check_files()
+        self._look()
         return count
 
     def _shrink(self) -> int:
         """Give a few free pages back where they are more than a quarter of the file; how many."""
         free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
-        if free <= _KEEP_PAGES or free * 4 <= self._db.execute("PRAGMA page_count").fetchone()[0]:
+        wanted = self._space.wanted
+        if not (0 < wanted < free * schema.PAGE_SIZE) and (
+            free <= min(_KEEP_PAGES, self._space.keep_pages)
+            or free * 4 <= self._db.execute("PRAGMA page_count").fetchone()[0]
+        ):
             return 0
-        # executescript, since execute() stops after the first page: this statement's rows have no columns.
-        self._db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
+        try:
+            # executescript, since execute() stops after the first page: the statement's rows have no columns.
+            self._db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            return 0
         return _SHRINK_PAGES
+
+    def room(self) -> Room | None:
+        """See `Store.room`."""
+        return self._space.room
+
+    def _look(self) -> None:
+        with contextlib.suppress(OSError):  # the file is gone: `_check_files` tells it
+            self._space.look()
+
+    @_translated
+    def mend(self, changes: Sequence[Change]) -> None:
+        """See `Store.mend`. The loop stands still for a checkpoint, since nothing else can go on."""
+        if self._failed is not None:
+            raise self._failed
+        if not self.checkpointer.now() and self._space.release():
+            self.checkpointer.now()
+        if self._failed is not None:
+            raise self._failed
+        self._look()
+        if changes:
+            self._spare(lambda: self._apply(changes))
+            self._ticket += 1
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        with self._transaction():
+            apply_changes(self._db, self._log, self._lane_ids, changes, ())
+
+    def _spare(self, work: Callable[[], object]) -> None:
+        """Do what makes room in the end; if need be from the reserve."""
+        try:
+            work()
+        except sqlite3.Error as error:
+            if not is_full(error) or not self._space.release():
+                raise
+            self.checkpointer.now()
+            work()
 
     def sync(self) -> None:
         """See `Store.sync`. A failure is told by `on_error`."""

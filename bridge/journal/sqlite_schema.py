@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.journal.filesystem import remedy, sync_folder
-from bridge.journal.store import StoreError
+from bridge.journal.store import StoreError, StoreFull
 
 APPLICATION_ID = 0x486B4D51  # "HkMQ", in the file's header: tells our store from any other SQLite database
 PAGE_SIZE = 4096
@@ -76,6 +76,11 @@ _HINTS = {
 }
 
 
+def is_full(error: Exception) -> bool:
+    """Whether this error of SQLite means that there was no room."""
+    return getattr(error, "sqlite_errorname", "") in {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}
+
+
 def store_error(path: Path, error: Exception) -> StoreError:
     """The one-line StoreError of an error of SQLite (or of a damaged body): path, cause, and what to do."""
     name = getattr(
@@ -83,7 +88,7 @@ def store_error(path: Path, error: Exception) -> StoreError:
     )
     for prefix, hint in _HINTS.items():
         if name.startswith(prefix):
-            return StoreError(f"{path}: {error}: {hint}")
+            return (StoreFull if is_full(error) else StoreError)(f"{path}: {error}: {hint}")
     return StoreError(f"{path}: {error}")
 
 

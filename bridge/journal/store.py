@@ -12,11 +12,27 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from bridge.events.event import Event
-from bridge.journal.batch import Batch, Retry
+from bridge.journal.batch import Batch, Change, Retry
 
 
 class StoreError(Exception):
     """The store cannot be opened, read or written; the text names the file and the cause in one line."""
+
+
+class StoreFull(StoreError):
+    """There is no room for what was to be written; nothing of it was."""
+
+
+class Room(NamedTuple):
+    """The room that a store has.
+
+    `free`: bytes that it can still take, roughly: free on its disk, or in its own file. `total`: bytes of
+    that disk. `oldest`: the lowest batch in the log, None if it is empty.
+    """
+
+    free: int
+    total: int
+    oldest: int | None
 
 
 class LaneState(msgspec.Struct):
@@ -97,7 +113,8 @@ class Store(Protocol):
     def commit(self, batches: Sequence[Batch]) -> None:
         """Write the events and changes of the batches in one transaction, without a sync.
 
-        Raises StoreError where nothing was written (disk full, file gone): the batches may be offered again.
+        Raises StoreError where nothing was written (file gone; StoreFull: no room): the batches may be
+        offered again.
         Raises ValueError where a number is not above all numbers committed before. Changes of a lane that was
         dropped are left out, state in its spaces too.
         """
@@ -156,6 +173,16 @@ class Store(Protocol):
 
     def trim(self, before: int, limit: int = 256) -> int:
         """Delete up to `limit` batches numbered below `before`; how many went. Pinned events stay."""
+
+    def room(self) -> Room | None:
+        """How much room there was at the last `trim` or `mend`; None where it cannot be told."""
+
+    def mend(self, changes: Sequence[Change]) -> None:
+        """After a commit was refused with StoreFull: write these changes, which are those of lanes to events
+        that were committed before, from what is kept in reserve. Then more of the log can be trimmed.
+
+        Raises StoreError where nothing was written.
+        """
 
     def size(self) -> int:
         """Bytes on disk (or in memory)."""

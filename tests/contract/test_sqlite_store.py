@@ -97,7 +97,8 @@ async def test_files_are_for_their_owner_alone(path: Path) -> None:
     store = open_sqlite(path)
     store.lane("a")
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
-    assert modes == dict.fromkeys(["hookmq.db", "hookmq.db-wal", "hookmq.db-shm", "hookmq.db.lock"], 0o600)
+    names = ["hookmq.db", "hookmq.db-wal", "hookmq.db-shm", "hookmq.db.lock", "hookmq.db.reserve"]
+    assert modes == dict.fromkeys(names, 0o600)
     store.close()
 
 

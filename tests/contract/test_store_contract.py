@@ -395,6 +395,34 @@ async def test_a_full_batch_and_a_long_payload(store: AnyStore) -> None:
     assert store.size() > 10 << 20
 
 
+async def test_changes_of_lanes_are_written_without_a_batch(store: AnyStore) -> None:
+    """What a journal does where a commit was refused for want of room."""
+    a = store.lane("a").id
+    seqs = commit(store, [event("1", a), event("2", a), event("3", a)])
+    number, head = store.next_batch, store.head
+    store.mend([])
+    store.mend(
+        [
+            retry(a, seqs[0]),
+            retry(a, seqs[1]),
+            Settle(a, seqs[1]),
+            Cursor(a, seqs[2], []),
+            Put(lane_space("s", a), "k", b"v"),
+            retry(99, seqs[2]),
+            Put(lane_space("s", 99), "k", b"v"),
+        ]
+    )
+    assert (store.next_batch, store.head) == (number, head)
+    assert store.retries(a) == [retry(a, seqs[0])]
+    assert store.lane("a").position == seqs[2]
+    assert list(store.load(lane_space("s", a))) == [("k", b"v")]
+    assert list(store.load(lane_space("s", 99))) == []
+    assert store.trim(number) == 1
+    assert store.fetch(seqs) == {seqs[0]: event("1", a)}
+    seqs += commit(store, [event("4", a)])
+    assert seqs[3] >> INDEX_BITS == number
+
+
 async def test_changes_alone_move_the_head_and_leave_no_batch(store: AnyStore) -> None:
     head = store.head
     commit(store, [], [Put("s", "k", b"v")])

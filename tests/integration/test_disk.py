@@ -11,11 +11,12 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from io import RawIOBase
 from pathlib import Path
 
@@ -30,6 +31,11 @@ from tests.integration.process import HookMQ, until, webhook
 WAITS = "the store refuses to write, publishers wait: "
 FULL = "database or disk is full: free some space there"
 AGAIN = "the store writes again"
+
+
+GIVEN_UP = "the disk is full and the store's reserve is given up: free some space there"
+LESS = "less is kept for `hookmq replay` than sqlite.retention allows: free some space there"
+PATIENT = "cancel_timeout = 60000"
 
 
 def block(sink: Sink, extra: str = "") -> str:
@@ -102,7 +108,8 @@ def disk(path: Path, size: int = 4 << 20) -> Iterator[Disk]:
 
 
 async def stall(hookmq: HookMQ, full: Disk, publisher: Publisher) -> None:
-    """Fill the disk under load, and see the publisher wait."""
+    """Fill the disk under load, and see the publisher wait. The receiver has to hold its answers: the store
+    would live on the room of what was delivered."""
     await until(lambda: publisher.acked > 50, "the publisher is served")
     full.fill()
     await hookmq.said(WAITS)
@@ -125,7 +132,8 @@ async def arrived(sink: Sink, publisher: Publisher) -> None:
 
 async def test_publishers_wait_while_the_disk_is_full(tmp_path: Path) -> None:
     with disk(tmp_path / "data") as full:
-        async with Sink() as sink, HookMQ(tmp_path, block(sink)) as hookmq:
+        async with Sink() as sink, HookMQ(tmp_path, block(sink, PATIENT)) as hookmq:
+            sink.holding = True
             publisher = await Publisher.start(hookmq.port, "p", 8, size=500)
             await stall(hookmq, full, publisher)
             found = (await asyncio.to_thread(ask, hookmq.data / "hookmq.db", "status")).result
@@ -134,6 +142,7 @@ async def test_publishers_wait_while_the_disk_is_full(tmp_path: Path) -> None:
             await hookmq.said(AGAIN)
             before = publisher.acked
             await until(lambda: publisher.acked > before + 50, "it goes on")
+            sink.release()
             await publisher.stop()
             await arrived(sink, publisher)
             assert await hookmq.stop() == 0
@@ -145,7 +154,8 @@ async def test_publishers_wait_while_the_disk_is_full(tmp_path: Path) -> None:
 
 async def test_killed_while_the_disk_is_full(tmp_path: Path) -> None:
     with disk(tmp_path / "data") as full:
-        async with Sink() as sink, HookMQ(tmp_path, block(sink)) as hookmq:
+        async with Sink() as sink, HookMQ(tmp_path, block(sink, PATIENT)) as hookmq:
+            sink.holding = True
             publisher = await Publisher.start(hookmq.port, "p", 8, size=500)
             await stall(hookmq, full, publisher)
             hookmq.kill()
@@ -159,6 +169,7 @@ async def test_killed_while_the_disk_is_full(tmp_path: Path) -> None:
                 assert hookmq.log.count("\n") == 1
                 assert "free some space there" in hookmq.log
             full.free()
+            sink.release()
             await hookmq.start()
             await arrived(sink, publisher)
             assert await hookmq.stop() == 0
@@ -166,7 +177,8 @@ async def test_killed_while_the_disk_is_full(tmp_path: Path) -> None:
 
 async def test_stopped_while_the_disk_is_full(tmp_path: Path) -> None:
     with disk(tmp_path / "data") as full:
-        async with Sink() as sink, HookMQ(tmp_path, block(sink)) as hookmq:
+        async with Sink() as sink, HookMQ(tmp_path, block(sink, PATIENT)) as hookmq:
+            sink.holding = True
             publisher = await Publisher.start(hookmq.port, "p", 8, size=500)
             await stall(hookmq, full, publisher)
             begin = time.monotonic()
@@ -176,6 +188,7 @@ async def test_stopped_while_the_disk_is_full(tmp_path: Path) -> None:
             assert (code, hookmq.log.splitlines()[-1][-7:]) == (0, "stopped"), hookmq.log
             assert "the store still refuses to write: " in hookmq.log
             full.free()
+            sink.release()
             await hookmq.start()
             await arrived(sink, publisher)
             assert await hookmq.stop() == 0
@@ -192,6 +205,87 @@ async def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
             full.free()
             async with hookmq:
                 assert await hookmq.stop() == 0
+
+
+async def test_what_is_kept_for_a_replay_does_not_fill_a_small_disk(tmp_path: Path) -> None:
+    """40 MB over a disk of 24: nobody waits, all of it arrives, and what fits is kept."""
+    with disk(tmp_path / "data", 24 << 20):
+        async with Sink() as sink, HookMQ(tmp_path, block(sink)) as hookmq:
+            publisher = await Publisher.start(hookmq.port, "p", 16, size=4000)
+            await until(lambda: publisher.acked > 10_000, "40 MB are acknowledged", 60)
+            await publisher.stop()
+            await arrived(sink, publisher)
+            assert WAITS not in hookmq.log
+            assert publisher.slowest < 2
+            assert hookmq.log.count(LESS) == 1
+            assert await hookmq.stop() == 0
+            assert sorted(payloads(sink)) == sorted(publisher.payloads())
+            assert GIVEN_UP not in hookmq.log
+            assert "Traceback" not in hookmq.log
+        with closing(sqlite3.connect(tmp_path / "data" / "hookmq.db")) as database:
+            kept = database.execute("SELECT coalesce(sum(bytes), 0) FROM log").fetchone()[0]
+        assert 8_000_000 < kept < 20_000_000
+
+
+async def test_a_store_lives_on_what_was_delivered_while_the_disk_is_full(tmp_path: Path) -> None:
+    """Others have filled the disk: what is kept for a replay gives its room to new events."""
+    with disk(tmp_path / "data", 8 << 20) as full:
+        async with Sink() as sink, HookMQ(tmp_path, block(sink)) as hookmq:
+            publisher = await Publisher.start(hookmq.port, "p", 8, size=2000)
+            await until(lambda: publisher.acked > 500, "a megabyte is acknowledged")
+            full.fill()
+            before = publisher.acked
+            await until(lambda: publisher.acked > before + 5000, "more than the disk holds is taken", 60)
+            await publisher.stop()
+            await arrived(sink, publisher)
+            assert f"WARNING {hookmq.data}/hookmq.db.reserve: {GIVEN_UP}" in hookmq.log
+            assert (hookmq.log.count(GIVEN_UP), hookmq.log.count(LESS)) == (1, 1)
+            assert publisher.slowest < 3
+            assert await hookmq.stop() == 0
+            assert sorted(payloads(sink)) == sorted(publisher.payloads())
+
+
+async def test_a_backlog_that_fills_the_disk_drains_when_the_receiver_is_back(tmp_path: Path) -> None:
+    """Publishers wait for room, which comes with the first events that are delivered."""
+    with disk(tmp_path / "data", 8 << 20):
+        async with Sink() as sink, HookMQ(tmp_path, block(sink, PATIENT)) as hookmq:
+            sink.holding = True
+            publisher = await Publisher.start(hookmq.port, "p", 8, size=2000)
+            await hookmq.said(WAITS, 30)
+            await until(lambda: time.monotonic() - publisher.latest > 1.2, "the publisher waits")
+            full = publisher.acked
+            assert full > 1000
+            sink.release()
+            await hookmq.said(AGAIN)
+            await until(lambda: publisher.acked > 2 * full, "it goes on", 30)
+            await publisher.stop()
+            await arrived(sink, publisher)
+            assert await hookmq.stop() == 0
+            assert sorted(payloads(sink)) == sorted(publisher.payloads())
+            assert "Traceback" not in hookmq.log
+
+
+async def test_a_store_that_starts_on_a_full_disk(tmp_path: Path) -> None:
+    """Its reserve is enough to open it and to mend it; what waited arrives, and publishers are served."""
+    with disk(tmp_path / "data", 8 << 20) as full:
+        async with Sink() as sink, HookMQ(tmp_path, block(sink, PATIENT)) as hookmq:
+            sink.holding = True
+            first = await Publisher.start(hookmq.port, "first", 8, size=2000)
+            await until(lambda: first.acked > 500, "a megabyte is acknowledged")
+            await first.stop()
+            hookmq.send_signal(signal.SIGTERM)
+            await hookmq.said("stopping")
+            sink.release()
+            assert await hookmq.ended() == 0
+            full.fill()
+            await hookmq.start()
+            await arrived(sink, first)
+            second = await Publisher.start(hookmq.port, "second", 8, size=2000)
+            await until(lambda: second.acked > 5000, "more than the disk holds is taken", 60)
+            await second.stop()
+            await arrived(sink, second)
+            assert hookmq.log.count(GIVEN_UP) == 1
+            assert await hookmq.stop() == 0
 
 
 # --- a disk that may only be read ---------------------------------------------------------------------------

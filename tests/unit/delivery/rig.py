@@ -11,6 +11,7 @@ from typing import Any
 from bridge.config.settings import BreakerPolicy, Endpoint
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.lane import Lane
+from bridge.delivery.progress import Progress
 from bridge.events.event import Event, EventType
 from bridge.journal.journal import Journal
 from bridge.journal.memory import MemoryStore
@@ -39,13 +40,16 @@ class Rig:
         self.journal = Journal(self.store, self.loop, clock=clock)
         self.lanes: list[Lane] = []
         self.dispatcher = Dispatcher()
+        self.progress = Progress(self.journal.touch)
         self.lane = self.add(url, **settings)
         self.journal.on_commit.append(self.dispatcher.committed)
         self.journal.cursors = lambda: [lane.cursor() for lane in self.lanes if lane.dirty]
         self.journal.low = self._low
 
     def _low(self) -> int | None:
-        return min((low for lane in self.lanes if (low := lane.low_batch()) is not None), default=None)
+        low = min((low for lane in self.lanes if (low := lane.low_batch()) is not None), default=None)
+        assert low == self.progress.low(), "a lane is taken for idle that needs something"
+        return low
 
     def add(self, url: str, name: str = "default", **settings: Any) -> Lane:
         """A further lane."""
@@ -60,7 +64,8 @@ class Rig:
             random=self.random,
             node=self.node,
         )
-        lane.on_dirty = self.journal.touch
+        self.progress.watch(lane)
+        lane.on_dirty = self.journal.touch  # here every lane is asked
         self.lanes.append(lane)
         self.dispatcher.set(self.lanes)
         return lane

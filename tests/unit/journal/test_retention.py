@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 
 import pytest
 
@@ -12,7 +13,8 @@ from bridge.journal import retention as module
 from bridge.journal.codec import event_size
 from bridge.journal.journal import Journal
 from bridge.journal.memory import MemoryStore
-from bridge.journal.retention import Retention
+from bridge.journal.retention import Retention, reserve_bytes
+from bridge.journal.store import Room
 
 START = 1_700_000_000.0
 SIZE = 1000
@@ -25,8 +27,10 @@ class Plant:
         self.now = START
         self.store = store or MemoryStore()
         self.lane = self.store.lane("a").id
+        self.disk = 0  # bytes of the disk that the store lies on; 0: not told
+        self.others = 0  # bytes that others have on it
         self.journal = Journal(self.store, asyncio.get_running_loop(), clock=lambda: self.now)
-        self.retention = Retention(self.journal, max_age, max_bytes, clock=lambda: self.now)
+        self.retention = Retention(self.journal, max_age, max_bytes, clock=lambda: self.now, room=self.room)
         self.retention.start()
         self.journal.low = self._low
         self.journal.flush()
@@ -34,9 +38,15 @@ class Plant:
     def _low(self) -> int | None:
         """As the running process does it, where no lane needs anything."""
         low = self.retention.low()
-        if low is not None:
-            self.retention.forget(low)
+        self.retention.forget(self.store.next_batch if low is None else low)
         return low
+
+    def room(self) -> Room | None:
+        """What the store would tell."""
+        if not self.disk:
+            return None
+        oldest = self.store._numbers[0] if self.store._numbers else None
+        return Room(max(self.disk - self.others - self.store.size(), 0), self.disk, oldest)
 
     def publish(self, count: int = 1) -> list[int]:
         """One batch for each event; their batch numbers."""
@@ -140,6 +150,94 @@ async def test_many_crashes_neither_empty_the_log_nor_let_it_grow() -> None:
         plant = plant.restart(3600, 100 * SIZE, crash=True)
     plant.trim()
     assert 60 <= plant.kept() <= 140
+
+
+LESS = "less is kept for `hookmq replay` than"
+AGAIN = "there is room again"
+
+
+@pytest.mark.parametrize(
+    ("total", "reserve"),
+    [(24 << 20, 6 << 20), (512 << 20, 64 << 20), (8 << 30, (8 << 30) // 20), (1 << 40, 1 << 30)],
+)
+def test_what_stays_free_of_a_disk(total: int, reserve: int) -> None:
+    assert reserve_bytes(total) == reserve
+
+
+async def test_what_is_kept_leaves_a_reserve_free(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk of 400 events, of which a quarter is to stay free, and a bound of 1,000."""
+    monkeypatch.setattr(module, "PARTS", 200)
+    caplog.set_level(logging.INFO)
+    plant = Plant(3600, 1000 * SIZE)
+    plant.disk = 400 * SIZE
+    for _ in range(290):
+        plant.publish()
+        plant.trim()
+    assert (plant.kept(), caplog.text) == (290, "")
+    for _ in range(1000):
+        plant.publish()
+        plant.trim()
+        assert plant.kept() <= 306
+    assert plant.kept() >= 290
+    # It hovers at the bound, and is told once.
+    assert (caplog.text.count(LESS), caplog.text.count(AGAIN)) == (1, 0)
+    assert "the store's disk has 0 MB of room left" in caplog.text
+    assert len(list(plant.store.load(module.SPACE))) <= 70
+
+
+async def test_nothing_is_kept_where_others_fill_the_disk(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "PARTS", 200)
+    caplog.set_level(logging.INFO)
+    plant = Plant(3600, 200 * SIZE)
+    plant.disk = 400 * SIZE
+    plant.publish(80)
+    plant.trim()
+    plant.now += 5
+    plant.others = 320 * SIZE
+    plant.trim()
+    assert (plant.kept(), plant.retention.low()) == (0, None)
+    plant.publish(5)
+    plant.trim()
+    assert plant.kept() == 0
+    # What a replay would be told is true, and the rows of what is gone are gone.
+    assert plant.retention.since == int(plant.now * 1000)
+    assert len(list(plant.store.load(module.SPACE))) <= 2
+    # Half a disk free is needed to call it enough; in between what fits is kept.
+    plant.others = 260 * SIZE
+    plant.trim()
+    plant.publish(100)
+    plant.trim()
+    assert 35 <= plant.kept() <= 41
+    assert (caplog.text.count(LESS), caplog.text.count(AGAIN)) == (1, 0)
+    plant.others = 0
+    plant.trim()
+    plant.publish(100)
+    plant.trim()
+    assert 135 <= plant.kept() <= 141
+    assert (caplog.text.count(LESS), caplog.text.count(AGAIN)) == (1, 1)
+
+
+async def test_no_more_is_given_up_before_the_last_cut_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trimming goes in steps, and until it is done the disk looks as full as before."""
+    monkeypatch.setattr(module, "PARTS", 200)
+    plant = Plant(3600, 400 * SIZE)
+    plant.disk = 400 * SIZE
+    plant.publish(250)
+    plant.trim()
+    plant.others = 100 * SIZE
+    lows = set()
+    for _ in range(20):
+        low = plant._low()
+        assert low is not None
+        lows.add(low)
+        plant.store.trim(low, 1)
+    assert len(lows) == 1
+    plant.trim()
+    assert 195 <= plant.kept() <= 201
 
 
 async def test_a_store_of_before_keeps_what_it_has() -> None:

@@ -1,0 +1,104 @@
+"""The journal asks the lanes that have something to tell, and no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.delivery import lane as lane_module
+from bridge.delivery.progress import Progress
+from bridge.journal.batch import INDEX_BITS, Cursor
+from tests.integration import receiver as scripts
+from tests.integration.receiver import Receiver
+from tests.unit.delivery.conftest import until
+from tests.unit.delivery.rig import Rig
+
+
+def three(url: str) -> tuple[Rig, Progress]:
+    """A process with three lanes, and what looks after them."""
+    box = Rig(url, name="first")
+    box.add(url, "second")
+    box.add(url, "third")
+    progress = Progress(box.journal.touch)
+    for lane in box.lanes:
+        progress.watch(lane)
+    box.journal.cursors = progress.cursors
+    box.journal.low = progress.low
+    return box, progress
+
+
+async def test_only_lanes_with_progress_are_asked_for_cursors(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, progress = three(receiver.url())
+    box.start()
+    asked: list[int] = []
+    cursor = lane_module.Lane.cursor
+
+    def noted(self: lane_module.Lane) -> Cursor:
+        asked.append(self.id)
+        return cursor(self)
+
+    monkeypatch.setattr(lane_module.Lane, "cursor", noted)
+    second = box.lanes[1]
+    seqs = [box.publish(str(n), targets=(second.id,)) for n in range(5)]
+    await until(lambda: second.delivered == 5 and not second.dirty)
+    assert set(asked) == {second.id}
+    assert not list(progress.cursors())
+    state = box.store.lane("second")
+    assert (state.holes, state.position) == ([], seqs[-1] + 1)
+    box.kill()
+
+
+async def test_progress_made_before_it_was_watched_is_told(receiver: Receiver) -> None:
+    box = Rig(receiver.url())
+    box.lane._touch()
+    progress = Progress(box.journal.touch)
+    progress.watch(box.lane)
+    assert [change.lane for change in progress.cursors() if isinstance(change, Cursor)] == [box.lane.id]
+    assert not list(progress.cursors())
+    box.kill()
+
+
+async def test_an_idle_lane_is_left_alone_until_something_comes(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "TICK_S", 0.02)
+    box, progress = three(receiver.url())
+    assert len(progress.active) == 3  # nobody knows before the start
+    box.start()
+    await until(lambda: not progress.active)
+    assert [lane._tick_timer for lane in box.lanes] == [None] * 3
+    receiver.script = scripts.hang
+    seq = box.publish("x", targets=(box.lanes[2].id,))
+    await until(lambda: box.lanes[2].in_flight == 1)
+    assert list(progress.active) == [box.lanes[2].id]
+    assert progress.low() == seq >> INDEX_BITS
+    assert progress.oldest_ts() == box.lanes[2].oldest_ts is not None
+    for _ in range(3):  # it stays while the request is out
+        await until(lambda: box.lanes[2]._tick_timer is not None)
+        box.lanes[2]._tick()
+    assert list(progress.active) == [box.lanes[2].id]
+    receiver.script = None
+    receiver.close_connections()
+    await until(lambda: not progress.active)
+    assert progress.low() is None
+    assert progress.oldest_ts() is None
+    box.kill()
+
+
+async def test_an_event_sent_again_by_hand_wakes_its_lane(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "TICK_S", 0.02)
+    box, progress = three(receiver.url())
+    box.start()
+    first = box.lanes[0]
+    event = box.event(text="again", targets=(first.id,))
+    seq = box.journal.append(event)
+    await until(lambda: first.delivered == 1)
+    await until(lambda: not progress.active)
+    receiver.script = scripts.hang
+    assert first.replay([(seq, event)]) == [seq]
+    assert list(progress.active) == [first.id]
+    assert progress.low() == seq >> INDEX_BITS  # until its row is stored
+    box.kill()
