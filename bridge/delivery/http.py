@@ -201,12 +201,13 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         # Most servers answer with the same bytes for a second or longer. A whole keep-alive response that is
         # a success and came alone is remembered, and the same bytes again mean the same without parsing them.
-        if self._fresh and data == self._pool.memo:
+        pool = self._pool
+        if self._fresh and data == pool.memo:
             self._fresh = False
             self.busy = False
             self._served += 1
-            self.raw = data
-            self._pool.on_success(self)
+            self.raw = pool.memo  # one object for all of them
+            pool.on_success(self)
             return
         self._feed(data)
 

@@ -298,7 +298,8 @@ class SqliteStore:
                 _COMMIT_COST + count * schema.PAGE_SIZE // 4 + 2 * pages * schema.PAGE_SIZE
             )
         self._check_files()
-        self._look()
+        with contextlib.suppress(OSError):  # the file is gone: `_check_files` tells it
+            self._space.glance()
         return count
 
     def _shrink(self) -> int:
@@ -323,10 +324,6 @@ class SqliteStore:
         """See `Store.room`."""
         return self._space.room
 
-    def _look(self) -> None:
-        with contextlib.suppress(OSError):  # the file is gone: `_check_files` tells it
-            self._space.look()
-
     @_translated
     def mend(self, changes: Sequence[Change]) -> None:
         """See `Store.mend`. The loop stands still for a checkpoint, since nothing else can go on."""
@@ -336,7 +333,8 @@ class SqliteStore:
             self.checkpointer.now()
         if self._failed is not None:
             raise self._failed
-        self._look()
+        with contextlib.suppress(OSError):
+            self._space.look()
         if changes:
             self._spare(lambda: self._apply(changes))
             self._ticket += 1

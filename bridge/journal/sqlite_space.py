@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from bridge.journal.store import Room
 from bridge.journal.wal import WalFile
 
 _KEEP_PARTS = 16
+_PLENTY = 4 << 30  # far more than a second brings, and than anybody reserves
 _MOST_PAGES = 1 << 30  # below what any SQLite takes as the limit of a file's pages
 
 
@@ -44,8 +46,16 @@ class Space:
         self._reserve = reserve
         self._disk = disk
         self._log_bytes = log_bytes
+        self._next = 0.0  # when to look again where there is plenty of room (monotonic seconds)
         self.room: Room | None = None
         self.keep_pages = _MOST_PAGES  # that may be free in the file; the disk is not ours alone
+
+    def glance(self) -> None:
+        """`look`, but where there is plenty of room no more than once a second."""
+        now = time.monotonic()
+        if self.room is None or self.room.free < _PLENTY or now >= self._next:
+            self._next = now + 1.0
+            self.look()
 
     def look(self) -> None:
         """Set `room` to what there is now, and limit the file by it. Raises sqlite3.Error and OSError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,25 @@ async def test_a_small_disk_has_a_short_log(path: Path, small: Small) -> None:
             store.checkpointer._thread.join()
             store.checkpointer._end()
     assert store._wal.size() < 3 * MIB
+    store.close()
+
+
+async def test_a_disk_with_plenty_of_room_is_looked_at_once_a_second(path: Path) -> None:
+    looks = 0
+
+    def disk(folder: Path) -> Disk:
+        nonlocal looks
+        looks += 1
+        return Disk(1 << 40, 1 << 40)
+
+    store = open_sqlite(path, disk=disk)
+    a = store.lane("a").id
+    before, begin = looks, time.monotonic()
+    for _ in range(50):
+        commit(store, [event("x", a)])
+        store.trim(0)
+    assert 1 <= looks - before <= 2 + time.monotonic() - begin
+    store.mend([])
     store.close()
 
 
