@@ -49,7 +49,6 @@ NODE_KEYS = frozenset(
 """Keys of EMQX's block `node`."""
 
 NOT_YET: Mapping[str, str] = {
-    "http_server": "accepted, but this version has no HTTP API or dashboard yet: nothing listens there",
     "bridges": "accepted, but this version does not connect to other brokers yet: nothing is forwarded",
 }
 """Blocks of NanoMQ that come with a later version of HookMQ."""

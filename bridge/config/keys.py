@@ -24,6 +24,7 @@ from bridge.config.body_kinds import (
 )
 from bridge.config.foreign import NO_EFFECT, NOT_YET, WEBHOOK_KEYS
 from bridge.config.kinds import (
+    ADDRESS,
     HEADER_NAME,
     NETWORKS,
     PREFIX,
@@ -43,6 +44,7 @@ from bridge.config.settings import (
     DeadBound,
     Egress,
     Endpoint,
+    HttpServer,
     Listener,
     Log,
     Mqtt,
@@ -390,10 +392,37 @@ AUTH = Block(
 
 EGRESS = Block("egress", _keys(Egress, {"allow": NETWORKS, "deny": NETWORKS}))
 
+HTTP_SERVER = Block(
+    "http_server",
+    (
+        ENABLE,
+        Key("ip_addr", ADDRESS, HttpServer, "host"),
+        *_keys(
+            HttpServer,
+            {
+                "port": INT,
+                "limit_conn": INT,
+                "max_body": SIZE,
+                "auth_type": one_of("basic", "jwt", "no_auth", also={"none": "no_auth"}),
+                "username": TEXT,
+                "password": SOURCE,
+                "public_keyfile": PATH,
+            },
+            public_keyfile="jwt.public.keyfile",
+        ),
+    ),
+    also={"jwt.public_keyfile": "jwt.public.keyfile", "max_connections": "limit_conn"},
+    renamed={"host": "ip_addr"},
+    idle={
+        "jwt.iss": "it has no effect: a token is good if its signature and its times are",
+        "jwt.private.keyfile": "it has no effect: HookMQ checks tokens and makes none",
+    },
+)
+
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
 
-BLOCKS = (NODE, WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS, MQTT, TCP, SSL, LOG, STORE, AUTH, EGRESS)
+BLOCKS = (NODE, WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS, MQTT, TCP, SSL, LOG, STORE, AUTH, EGRESS, HTTP_SERVER)
 
-BLOCK_NAMES = ("webhook", "webhooks", "mqtt", "listeners", "log", "sqlite", "auth", "egress", "node")
+BLOCK_NAMES = ("webhook", "webhooks", "mqtt", "listeners", "log", "sqlite", "auth", "egress", "node", "http_server")
 ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)
 LISTENER_KINDS = ("tcp", "ssl", "ws", "wss")

@@ -148,6 +148,21 @@ def _show_networks(value: tuple[str, ...]) -> str:
 
 NETWORKS = Kind("list of networks", _read_networks, _show_networks)
 
+# --- addresses ----------------------------------------------------------------------------------------------
+
+
+def _read_address(node: Node, bounds: Range) -> str:
+    text = (plain(node) or "").strip()
+    if text.lower() == "localhost":
+        return "localhost"
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise Bad("an IP address such as 127.0.0.1, 0.0.0.0 or ::1, or localhost") from None
+
+
+ADDRESS = Kind("IP address", _read_address, quote)
+
 # --- secrets ------------------------------------------------------------------------------------------------
 
 _FORMS = 'a text in quotes, { env = NAME } or { file = "PATH" }'

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.config import auth, classic, egress, environ, hocon, listeners, webhook
+from bridge.config import auth, classic, egress, environ, hocon, http_server, listeners, webhook
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
 from bridge.config.foreign import NO_EFFECT, NODE_KEYS, NOT_YET
@@ -82,6 +82,7 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
         "store": _store(findings, root.get("sqlite")),
         "auth": auth.read(findings, root.get("auth")),
         "egress": egress.read(findings, root.get("egress")),
+        "http_server": http_server.read(findings, root.get("http_server"), env),
     }
     if any(m.level == "error" for m in findings.messages):
         return None

@@ -13,6 +13,7 @@ from bridge.config.keys import (
     BATCH_ENABLE,
     CREDENTIALS,
     EGRESS,
+    HTTP_SERVER,
     LOG,
     MQTT,
     NODE,
@@ -27,7 +28,7 @@ from bridge.config.keys import (
 )
 from bridge.config.kinds import SOURCE
 from bridge.config.node import Node
-from bridge.config.settings import Auth, Credentials, Endpoint, Listener, Settings, Signature
+from bridge.config.settings import Auth, Credentials, Endpoint, HttpServer, Listener, Settings, Signature
 from bridge.config.units import plain, quote
 
 MASK = "******"
@@ -103,6 +104,7 @@ def effective(settings: Settings) -> str:
     blocks += [["log {", *_lines(LOG.keys, settings.log, rotation=settings.log.rotation), "}"]]
     blocks += [["sqlite {", *_lines(STORE.keys, settings.store), "}"]]
     blocks += [_auth(settings.auth)]
+    blocks += [_http_server(settings.http_server)]
     blocks += [["node {", *_lines(NODE.keys, settings.node), "}"]]
     blocks += [["egress {", *_lines(EGRESS.keys, settings.egress), "}"]]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
@@ -194,6 +196,12 @@ def _listener(listener: Listener) -> list[str]:
     keys = [key for key in table.keys if key.name not in ("enable", "bind")]
     bind = f'  bind = "{host}:{listener.port}"'
     return [f"listeners.{listener.kind}{name} {{", bind, *_lines(keys, listener), "}"]
+
+
+def _http_server(server: HttpServer | None) -> list[str]:
+    if server is None:
+        return ["# http_server: none, nothing listens there"]
+    return ["http_server {", *_lines([key for key in HTTP_SERVER.keys if key.name != "enable"], server), "}"]
 
 
 def _segment(name: str) -> str:

@@ -6,6 +6,7 @@ has already turned `10MB`, `10s` and the older spellings into these.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from enum import StrEnum
 from pathlib import Path
@@ -274,6 +275,24 @@ class Auth(_Block):
     password: tuple[tuple[str, SecretStr], ...] = ()
 
 
+class HttpServer(_Block):
+    """The `http_server` block: where the HTTP API listens, and who may use it."""
+
+    host: str = "127.0.0.1"  # `ip_addr`: an IP address or localhost
+    port: int = Field(default=8081, ge=0, le=65535)
+    limit_conn: int = Field(default=32, ge=1, le=4096)  # requests that are answered at the same time
+    max_body: int = Field(default=10 << 20, ge=1024, le=256 << 20)  # bytes of a request's body
+    auth_type: Literal["basic", "jwt", "no_auth"] = "basic"  # API keys are good beside each
+    username: str | None = None
+    password: Secret | None = None
+    public_keyfile: Path | None = None  # `jwt.public.keyfile`: RS256, PEM
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+
 class NodeSettings(_Block):
     """The `node` block: how this HookMQ names itself in bodies."""
 
@@ -296,6 +315,7 @@ class Settings(_Block):
     store: StoreSettings = StoreSettings()
     auth: Auth = Auth()
     egress: Egress = Egress()
+    http_server: HttpServer | None = None  # None: there is no HTTP API
 
     @property
     def store_path(self) -> Path:

@@ -50,7 +50,6 @@ def test_the_stock_file(fixture: Fixture) -> None:
         (18, "mqtt.max_awaiting_rel"),
         (19, "mqtt.await_rel_timeout"),
         (30, "listeners.ws"),
-        (34, "http_server"),
         (57, "sqlite.disk_cache_size"),
         (59, "sqlite.flush_mem_threshold"),
         (60, "sqlite.resend_interval"),
