@@ -9,13 +9,13 @@ from bridge.config.node import Node, found
 from bridge.config.older import events_snippet, rule_events
 from bridge.config.settings import Rule
 from bridge.config.units import plain
-from bridge.events.event import BY_HOOK_NAME, BY_NAME, MESSAGE_EVENTS, TOPIC_EVENTS, EventType
+from bridge.events.event import BY_HOOK_NAME, BY_NAME, HOOK_EVENTS, MESSAGE_EVENTS, TOPIC_EVENTS, EventType
 from bridge.events.names import find, matching
 from bridge.mqtt.topics import valid_topic_filter
 
 MAX_TOPICS = 10_000
 _KNOWN_EVENTS = ", ".join(sorted(BY_HOOK_NAME))
-_DOTTED = ", ".join(sorted(kind.dotted for kind in EventType))
+_DOTTED = ", ".join(sorted(kind.dotted for kind in HOOK_EVENTS))
 _EVENT_KEYS = ("event", "topic")
 _TRIGGERS = 'all, or a list of events and patterns such as ["message.publish", "client.*"]'
 

@@ -6,6 +6,8 @@
   publisher's Content-Type (MQTT 5) stands where it fits the payload. `clientid`, `username`, `qos`, `retain`
   and `messageid` are extension attributes, and where there are such `reason`, `fromclientid` and
   `fromusername`.
+* The data of an event of a business system is its own, its type and its time too; `messageid` is its id, and
+  `subject` the name of its source.
 * The data of any other event are EMQX's fields.
 * Characters that an attribute may not have (control characters; section 3.1, Type System) become U+FFFD.
 """
@@ -21,7 +23,7 @@ import msgspec
 
 from bridge.events.emqx import FieldsOf
 from bridge.events.encodings import base64
-from bridge.events.event import MESSAGE_EVENTS, Event, EventType
+from bridge.events.event import HOOK_EVENTS, MESSAGE_EVENTS, Event, EventType, event_name
 from bridge.events.fields import Choice
 from bridge.events.head import cloudevents_value
 from bridge.events.interface import Origin
@@ -35,8 +37,9 @@ TEXT = "text/plain"
 BYTES = "application/octet-stream"
 
 _MESSAGES = frozenset(int(kind) for kind in MESSAGE_EVENTS)
-_NAMES = {int(kind): kind.dotted for kind in EventType}
-_ACTIONS = {int(kind): kind.action for kind in EventType}
+_NAMES = {int(kind): kind.dotted for kind in HOOK_EVENTS}
+_ACTIONS = {int(kind): kind.action for kind in HOOK_EVENTS}
+_DOMAIN = int(EventType.DOMAIN)
 _NO_DATA: dict[str, Any] = {}
 _MAX_TYPE = 255  # characters of a publisher's Content-Type
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+ *(;[\x20-\x7e]*)?")
@@ -86,6 +89,7 @@ class CloudEvents:
     ) -> None:
         self._id = f"msg_{origin.store_id}_"
         self._source = source or f"/hookmq/{origin.node}"
+        self._prefix = prefix
         self._types = {kind: prefix + name for kind, name in _NAMES.items()}
         self._fields = fields
         self._choose = choose
@@ -93,6 +97,10 @@ class CloudEvents:
     def structured(self, seq: int, event: Event) -> bytes:
         """The JSON format, section 3: attributes and data in one object."""
         made = self._attributes(seq, event)
+        if event.type == _DOMAIN:
+            made["datacontenttype"] = JSON
+            made["data"] = msgspec.Raw(event.payload)
+            return _encode(made)
         if event.type not in _MESSAGES:
             made["datacontenttype"] = JSON
             made["data"] = self._data(seq, event)
@@ -106,7 +114,11 @@ class CloudEvents:
 
     def binary_body(self, seq: int, event: Event) -> bytes:
         """Binary mode: the body is the data."""
-        return event.payload if event.type in _MESSAGES else _encode(self._data(seq, event))
+        return (
+            event.payload
+            if event.type in _MESSAGES or event.type == _DOMAIN
+            else _encode(self._data(seq, event))
+        )
 
     def binary_lines(self, without: frozenset[str]) -> Callable[[int, Event], bytes]:
         """Binary mode: the header lines, each with CRLF before it, but for these headers (lower case)."""
@@ -131,6 +143,8 @@ class CloudEvents:
         return fields if self._choose is None else self._choose(fields)
 
     def _attributes(self, seq: int, event: Event) -> Attributes:
+        if event.type == _DOMAIN:
+            return self._domain(seq, event)
         kind = self._types.get(event.type)
         if kind is None:
             raise ValueError(f"unknown event type {event.type!r}; possible: 1 to {max(EventType)}")
@@ -140,7 +154,7 @@ class CloudEvents:
             "id": f"{self._id}{seq:016x}",
             "source": self._source,
             "type": kind,
-            "time": timestamp(data.get("at", event.ts)),
+            "time": _time(event),
         }
         subject = event.topic or event.clientid
         if subject:
@@ -165,6 +179,23 @@ class CloudEvents:
             made["reason"] = data["reason"]
         return made
 
+    def _domain(self, seq: int, event: Event) -> Attributes:
+        data = event.data or _NO_DATA
+        made: Attributes = {
+            "specversion": "1.0",
+            "id": f"{self._id}{seq:016x}",
+            "source": self._source,
+            "type": attribute(self._prefix + event.topic),
+            "time": _time(event),
+        }
+        if event.clientid:
+            made["subject"] = made["clientid"] = attribute(event.clientid)
+        if event.username:
+            made["username"] = attribute(event.username)
+        if data.get("id"):
+            made["messageid"] = attribute(str(data["id"]))
+        return made
+
 
 def wrapper(
     origin: Origin, source: str | None, prefix: str, inner: Callable[[int, Event], bytes], *, nanomq: bool
@@ -181,18 +212,26 @@ def wrapper(
         made = {
             "id": f"{name}{seq:016x}",
             "source": source,
-            "type": types[event.type],
-            "time": timestamp((event.data or _NO_DATA).get("at", event.ts)),
+            "type": types.get(event.type) or attribute(prefix + event_name(event)),
+            "time": _time(event),
             "data": msgspec.Raw(inner(seq, event)),
             "specversion": "1.0",
             "datacontenttype": JSON,
         }
-        subject = event.topic or event.clientid
+        subject = event.clientid if event.type == _DOMAIN else event.topic or event.clientid
         if subject:
             made["subject"] = attribute(subject)
         return _encode(made)
 
     return body
+
+
+def _time(event: Event) -> str:
+    """When the event happened."""
+    data = event.data or _NO_DATA
+    if event.type == _DOMAIN:
+        return attribute(str(data.get("timestamp") or timestamp(event.ts)))
+    return timestamp(data.get("at", event.ts))
 
 
 def _declared(event: Event) -> str | None:

@@ -134,12 +134,29 @@ def _ordered(fields: Fields) -> Fields:
     return dict(sorted(fields.items(), reverse=True))
 
 
+def _domain(seq: int, event: Event, shown: Any, node: str, metadata: dict[str, str]) -> Fields:
+    """EMQX has no such events; these are the fields of its like."""
+    data = event.data or _NO_DATA
+    return {
+        "username": event.username or UNDEFINED,
+        "topic": event.topic,
+        "timestamp": event.ts,
+        "payload": shown,
+        "node": node,
+        "metadata": metadata,
+        "id": data.get("id") or f"{seq:032X}",
+        "event": event.topic,
+        "clientid": event.clientid,
+    }
+
+
 _MESSAGES: dict[int, Callable[[int, Event, Any, str, dict[str, str]], Fields]] = {
     int(EventType.MESSAGE_PUBLISH): _published,
     int(EventType.MESSAGE_DELIVERED): _delivered,
     int(EventType.MESSAGE_ACKED): _acked,
     int(EventType.MESSAGE_DROPPED): _dropped,
     int(EventType.MESSAGE_DELIVERY_DROPPED): _delivery_dropped,
+    int(EventType.DOMAIN): _domain,
 }
 
 

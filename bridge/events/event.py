@@ -32,6 +32,7 @@ class EventType(IntEnum):
     SESSION_RESUMED = 19
     SESSION_DISCARDED = 20
     SESSION_TAKENOVER = 21
+    DOMAIN = 22  # an event of a business system: `Event.topic` is its own type, `work_order.created`
 
     @property
     def action(self) -> str:
@@ -44,6 +45,8 @@ class EventType(IntEnum):
         return self.name.lower().replace("_", ".", 1)
 
 
+HOOK_EVENTS = tuple([t for t in EventType if t is not EventType.DOMAIN])
+"""What happens at the broker, and is asked for by name: `on_client_connack`, `client.connack`."""
 MESSAGE_EVENTS = frozenset(
     {
         EventType.MESSAGE_PUBLISH,
@@ -74,9 +77,9 @@ EMQX_ALL = (
     EventType.SESSION_UNSUBSCRIBED,
 )
 """What EMQX's webhook calls "all messages and events"; the others are asked for by name."""
-BY_HOOK_NAME = {"on_" + t.action: t for t in EventType}
+BY_HOOK_NAME = {"on_" + t.action: t for t in HOOK_EVENTS}
 """A rule's spelling (NanoMQ's, lower case) to its type."""
-BY_NAME = BY_HOOK_NAME | {t.dotted: t for t in EventType}
+BY_NAME = BY_HOOK_NAME | {t.dotted: t for t in HOOK_EVENTS}
 """Every spelling of an event's name, NanoMQ's and EMQX's, in lower case."""
 
 
@@ -112,6 +115,10 @@ class Event(msgspec.Struct, array_like=True, gc=False):
       is_bridge, receive_maximum, keepalive, proto_ver, props (CONNECT)
     * client_disconnected: sockname, proto_ver, connected_at, props (DISCONNECT)
     * session_subscribed, session_unsubscribed, client_subscribe, client_unsubscribe: props
+
+    A domain event has its type in `topic` (`work_order.created`), the object of its data in `payload`, in the
+    form of `bridge.events.js_json`, the name of its source in `clientid`, and in `data` its `id`, its
+    `timestamp` (ISO 8601) and the variables of the topic that it came by.
     """
 
     type: int
@@ -125,3 +132,8 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     qos: int = 0
     retain: bool = False
     data: dict[str, Any] | None = None
+
+
+def event_name(event: Event) -> str:
+    """EMQX's name of a hook's event (`client.connack`), a domain event's own (`work_order.created`)."""
+    return event.topic if event.type == EventType.DOMAIN else EventType(event.type).dotted

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from bridge.events.event import Event, EventType
+from bridge.events.event import HOOK_EVENTS, Event
 from bridge.events.expression_fields import ELSEWHERE, FIELDS, Getter, Kind, document
 from bridge.events.expression_functions import FUNCTIONS, calculate, same
 from bridge.events.expression_tree import (
@@ -235,9 +235,11 @@ class _Compiler:
             return part
         kind = find(part.literal.value)
         if kind is None:
-            known = [event.dotted for event in EventType]
+            known = [event.dotted for event in HOOK_EVENTS]
             text = part.literal.value
             hint = _nearest(text, known)
+            if _is_domain_type(text, near=bool(hint)):
+                return part
             raise Fault(f"found the event '{text}', expected one of {', '.join(known)}{hint}", node.at)
         return self.part(Literal(node.at, kind.dotted))
 
@@ -418,3 +420,10 @@ def topic_pattern(topic_filter: str) -> re.Pattern[str]:
         text = f"{text}(?:/.*)?" if levels else ".*"  # `a/#` matches `a`, too (section 4.7.1.2)
     guard = r"(?!\$)" if topic_filter[0] in "+#" else ""
     return re.compile(guard + text, re.DOTALL)
+
+
+def _is_domain_type(text: str, *, near: bool) -> bool:
+    """Whether it is, or may be, the type of a business event; `near`: it is much like a hook's name."""
+    from bridge.events.catalogue import load, valid_name  # noqa: PLC0415  rarely needed
+
+    return "." in text and valid_name(text) and (not near or text in load())

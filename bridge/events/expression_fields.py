@@ -70,6 +70,7 @@ def forget(event: Event) -> None:
 # -- the fields ----------------------------------------------------------------------------------------------
 
 _MESSAGES = frozenset(map(int, MESSAGE_EVENTS))
+_WITH_PAYLOAD = _MESSAGES | {int(EventType.DOMAIN)}
 _RECEIVED = frozenset(
     map(int, (EventType.MESSAGE_DELIVERED, EventType.MESSAGE_ACKED, EventType.MESSAGE_DELIVERY_DROPPED))
 )
@@ -101,6 +102,8 @@ _EVENTS = {int(kind): kind.dotted for kind in EventType}
 
 
 def _event(event: Event) -> str | None:
+    if event.type == EventType.DOMAIN:
+        return event.topic
     return _EVENTS.get(event.type)
 
 
@@ -129,7 +132,7 @@ def _topic(event: Event) -> str | None:
 
 
 def _payload(event: Event) -> str | None:
-    if event.type not in _MESSAGES or len(event.payload) > MAX_PAYLOAD:
+    if event.type not in _WITH_PAYLOAD or len(event.payload) > MAX_PAYLOAD:
         return None
     try:
         return event.payload.decode()
@@ -165,7 +168,7 @@ def _peerhost(event: Event) -> str | None:
 
 
 def _timestamp(event: Event) -> int:
-    at = event.data.get("at") if event.data else None
+    at = event.data.get("at") if event.data and event.type != EventType.DOMAIN else None
     return event.ts if at is None else at
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from bridge.events.event import BY_NAME, EMQX_ALL, MESSAGE_EVENTS, EventType
+from bridge.events.event import BY_NAME, EMQX_ALL, HOOK_EVENTS, MESSAGE_EVENTS, EventType
 
 _ALIASES = {"delivery.dropped": EventType.MESSAGE_DELIVERY_DROPPED}
 """EMQX's other names of an event."""
 _PLAIN = {
     spelling.replace(".", "_"): kind
-    for kind in EventType
+    for kind in HOOK_EVENTS
     for spelling in (kind.dotted, *(name for name, other in _ALIASES.items() if other is kind))
 }
 _GLOB = frozenset("*?[")
@@ -44,7 +44,7 @@ def matching(text: str) -> tuple[EventType, ...]:
         found = find(word)
         return () if found is None else (found,)
     pattern = word.removeprefix("$events/").replace("/", "_").replace(".", "_").removeprefix("on_")
-    return tuple([kind for kind in EventType if fnmatchcase(kind.action, pattern)])
+    return tuple([kind for kind in HOOK_EVENTS if fnmatchcase(kind.action, pattern)])
 
 
 SHOWN_TOPICS = 5

@@ -44,6 +44,20 @@ class _PublishFallback(_Publish, gc=False):
     payload_encoding: str = FALLBACK
 
 
+class _Domain(msgspec.Struct, gc=False):
+    """An event of a business system: `action` is its type."""
+
+    ts: int
+    action: str
+    from_username: str
+    from_client_id: str
+    payload: Any
+
+
+class _DomainFallback(_Domain, gc=False):
+    payload_encoding: str = FALLBACK
+
+
 class _Routed(msgspec.Struct, gc=False):
     """message_delivered and message_acked: `clientid` and `username` are the receiver's."""
 
@@ -367,12 +381,19 @@ def _delivery_dropped(event: Event, data: dict[str, Any], username: str, shown: 
     )
 
 
+def _domain(event: Event, data: dict[str, Any], username: str, shown: Shown) -> msgspec.Struct:
+    payload, fallback = shown
+    kind = _DomainFallback if fallback else _Domain
+    return kind(event.ts, event.topic, username, event.clientid, payload)
+
+
 _MESSAGES: dict[int, Callable[[Event, dict[str, Any], str, Shown], msgspec.Struct]] = {
     _PUBLISH: _published,
     int(EventType.MESSAGE_DELIVERED): _routed,
     int(EventType.MESSAGE_ACKED): _acked,
     int(EventType.MESSAGE_DROPPED): _dropped,
     int(EventType.MESSAGE_DELIVERY_DROPPED): _delivery_dropped,
+    int(EventType.DOMAIN): _domain,
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bridge.config.load import load
 from bridge.config.settings import Endpoint
-from bridge.events.event import Event, EventType
+from bridge.events.event import HOOK_EVENTS, Event, EventType
 from bridge.events.formats import Format, Origin, TemplateError, check_template, make_format
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
@@ -70,9 +70,9 @@ def test_a_header_is_decoded_once() -> None:
 
 def test_the_table_of_fields() -> None:
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `([a-z_ ]+)` \|$", PAGE, re.MULTILINE))
-    assert set(rows) == {kind.dotted for kind in EventType}
+    assert set(rows) == {kind.dotted for kind in HOOK_EVENTS}
     body = make_format(Endpoint(url="http://h/", format="emqx"), ORIGIN).body
-    for kind in EventType:
+    for kind in HOOK_EVENTS:
         event = Event(int(kind), 1, "c", "u", "127.0.0.1:1", (1,), "t")
         sent = set(json.loads(body(1, event)))
         assert sent == {*rows[kind.dotted].split(), "event", "timestamp", "node", "metadata"}, kind

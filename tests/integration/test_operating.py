@@ -350,7 +350,7 @@ async def test_a_test_request(tmp_path: Path, receiver: Receiver) -> None:
 
 async def test_every_type_of_test_request(tmp_path: Path, receiver: Receiver) -> None:
     from bridge.control.client import Client as Control
-    from bridge.events.event import EventType
+    from bridge.events.event import HOOK_EVENTS, EventType
 
     async with HookMQ(tmp_path, webhook(receiver.url(), "on_message_publish")) as hookmq:
 
@@ -358,7 +358,7 @@ async def test_every_type_of_test_request(tmp_path: Path, receiver: Receiver) ->
             with Control(hookmq.data / "hookmq.db") as control:
                 return list(control.call("send-test", event=kind.action))[-1]["result"]
 
-        for kind in EventType:
+        for kind in HOOK_EVENTS:
             found = await asyncio.to_thread(ask, kind)
             assert found["ok"]
             assert receiver.requests[-1].json["action"] == kind.action

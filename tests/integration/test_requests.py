@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from bridge.events.event import EventType
+from bridge.events.event import HOOK_EVENTS
 from tests.integration import receiver as scripts
 from tests.integration.mqtt_client import Client
 from tests.integration.process import HookMQ, until
@@ -241,7 +241,7 @@ async def test_a_test_request_of_every_type_by_both_names(tmp_path: Path) -> Non
             hook("get", receiver.url("/get?c=${clientid}"), "triggers = all", "method = GET"),
         ]
         async with HookMQ(tmp_path, *blocks) as hookmq:
-            for kind in EventType:
+            for kind in HOOK_EVENTS:
                 for name in (kind.dotted, f"on_{kind.action}"):
                     found = await asked(hookmq, "send-test", "--endpoint", "erp", "--event", name)
                     request = receiver.requests[-1]

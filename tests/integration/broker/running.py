@@ -13,7 +13,7 @@ from bridge.broker.hooks import ACCEPT, Hooks
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
 from bridge.config.settings import Listener, Mqtt
-from bridge.events.event import Event, EventType
+from bridge.events.event import HOOK_EVENTS, Event, EventType
 from bridge.events.rules import Rules
 from bridge.journal.batch import Batch
 from bridge.journal.journal import Journal
@@ -21,9 +21,9 @@ from bridge.journal.store import Store
 from bridge.mqtt.packets import Connect, Publish, Subscription
 from tests.integration.mqtt_client import TIMEOUT_S, Client
 
-NANOMQ_EVENTS = Rules((1, kind, None) for kind in EventType if kind <= EventType.MESSAGE_ACKED)
+NANOMQ_EVENTS = Rules((1, kind, None) for kind in HOOK_EVENTS if kind <= EventType.MESSAGE_ACKED)
 """The twelve events that NanoMQ names, without details."""
-EVERY_EVENT = Rules(((1, kind, None) for kind in EventType), detailed={1})
+EVERY_EVENT = Rules(((1, kind, None) for kind in HOOK_EVENTS), detailed={1})
 """All there are, with all that EMQX's bodies show."""
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from bridge.broker.feed import EventFeed
 from bridge.broker.rows import ConnectionRow
-from bridge.events.event import EventType
+from bridge.events.event import HOOK_EVENTS, EventType
 from bridge.events.rules import Rules
 from bridge.journal.batch import Batch, Put
 from bridge.journal.memory import MemoryStore
@@ -198,7 +198,7 @@ async def test_details_only_where_a_lane_shows_them(start: Start) -> None:
 
 async def test_conditions_choose_before_anything_is_stored(start: Start) -> None:
     rules = Rules(
-        [(lane, kind, None) for lane in (1, 2) for kind in EventType],
+        [(lane, kind, None) for lane in (1, 2) for kind in HOOK_EVENTS],
         detailed={1},
         conditions={1: lambda e: e.payload == b"1", 2: lambda e: e.payload in (b"1", b"2")},
     )

@@ -9,7 +9,7 @@ import pytest
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
 from bridge.broker.hooks import NAMES, HookChain, Hooks
-from bridge.events.event import Event, EventType
+from bridge.events.event import HOOK_EVENTS, Event, EventType
 from bridge.events.rules import Rules
 from bridge.mqtt.packets import Puback, Pubcomp, Publish, Pubrec, Pubrel, Will
 from tests.integration.broker.running import Running, Start
@@ -156,7 +156,7 @@ async def test_a_redelivered_message_is_delivered_again(broker: Running) -> None
     assert names(broker.events).count("message_publish") == 1
 
 
-@pytest.mark.parametrize("kind", [kind for kind in EventType if kind <= EventType.MESSAGE_ACKED])
+@pytest.mark.parametrize("kind", [kind for kind in HOOK_EVENTS if kind <= EventType.MESSAGE_ACKED])
 async def test_an_event_that_no_rule_wants_is_not_made(start: Start, kind: EventType) -> None:
     broker = await start()
     feed = EventFeed(broker.journal, Rules([(3, kind, None)]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
-from bridge.events.event import BY_HOOK_NAME, MESSAGE_EVENTS, TOPIC_EVENTS, EventType
+from bridge.events.event import BY_HOOK_NAME, HOOK_EVENTS, MESSAGE_EVENTS, TOPIC_EVENTS, EventType
 from tests.unit.config.conftest import FIXTURES, Read
 
 KNOWN = ", ".join(sorted(BY_HOOK_NAME))
@@ -55,7 +55,7 @@ def test_all_twelve_events_in_any_case(read: Read, name: str) -> None:
     assert rules == (Rule(event=BY_HOOK_NAME[name]),)
 
 
-@pytest.mark.parametrize("type_", list(EventType))
+@pytest.mark.parametrize("type_", HOOK_EVENTS)
 def test_a_topic_belongs_to_events_that_have_one(read: Read, type_: EventType) -> None:
     report = read(
         f'webhook {{ url = "http://h"\nevents = [ {{ event = on_{type_.action}, topic = "a" }} ] }}'

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.config import mask
 from bridge.config.settings import BatchPolicy, CloudEvents, Encoding, Endpoint, NodeSettings, Rule
-from bridge.events.event import BY_NAME, EMQX_ALL, MESSAGE_EVENTS, EventType
+from bridge.events.event import BY_NAME, EMQX_ALL, HOOK_EVENTS, MESSAGE_EVENTS, EventType
 from tests.unit.config.conftest import Read
 
 E = EventType
@@ -185,7 +185,7 @@ def test_the_rule_engines_names(read: Read, name: str, event: EventType) -> None
     assert one(read, f'events = [ {{ event = "{name}" }} ]').events == (Rule(event=event),)
 
 
-CLIENT = tuple(kind for kind in EventType if kind.name.startswith("CLIENT_"))
+CLIENT = tuple(kind for kind in HOOK_EVENTS if kind.name.startswith("CLIENT_"))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ CLIENT = tuple(kind for kind in EventType if kind.name.startswith("CLIENT_"))
     [
         ("all", EMQX_ALL),
         ("[ALL]", EMQX_ALL),
-        ('"*"', tuple(EventType)),
+        ('"*"', HOOK_EVENTS),
         ('"client.*"', CLIENT),
         ('["on_client_*"]', CLIENT),
         ('["message.publish", "message.p*", on_message_publish]', (E.MESSAGE_PUBLISH,)),
@@ -233,7 +233,7 @@ def test_events_and_triggers_together(read: Read) -> None:
 
 
 TRIGGERS = 'all, or a list of events and patterns such as ["message.publish", "client.*"]'
-DOTTED = ", ".join(sorted(kind.dotted for kind in EventType))
+DOTTED = ", ".join(sorted(kind.dotted for kind in HOOK_EVENTS))
 
 
 @pytest.mark.parametrize(
