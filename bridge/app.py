@@ -9,11 +9,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bridge import __version__
+from bridge.admin.api_keys import ApiKeys
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
@@ -42,6 +43,10 @@ from bridge.journal.retention import Retention
 from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import StoreError
 from bridge.logs import LogError, configure
+from bridge.sources.intake import Intake
+
+if TYPE_CHECKING:
+    from bridge.admin.server import AdminServer
 
 log = logging.getLogger("bridge")
 
@@ -100,6 +105,9 @@ class App:
         self.broker = Broker(self.mqtt, self.journal, self.loop)
         self._set_hooks()
         self.rates = Rates(lambda: self.lanes, self.loop)
+        self.api_keys = ApiKeys(self.journal)
+        self.intake = Intake(self.journal, lambda: self.webhooks.rules)
+        self.admin: AdminServer | None = None
         self.control: ControlServer | None = None
         self._opened: list[str] = []
         self._watcher: asyncio.TimerHandle | None = None
@@ -145,16 +153,19 @@ class App:
     async def start(self) -> list[str]:
         """Restore, open the listeners, start delivery; returns the lines that say what runs.
 
-        Raises ListenError and StoreError.
+        Raises ListenError, StoreError and StartError.
         """
         self.retention.start()
         lost = self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
         self._opened = [f"mqtt{'s' if one.kind == 'ssl' else ''}://{address}" for one, address in opened]
+        await self._open_http()
         self._log_attempts()
         self.webhooks.start()
         await self.broker.serve()
+        if self.admin is not None:
+            await self.admin.serve()
         await self._serve_commands()
         self._watch()
         self._warn()
@@ -164,6 +175,8 @@ class App:
         """What runs, for the start; `lost` connections had not ended properly."""
         lines = [f"HookMQ {__version__}"]
         lines += [f"  listening  {address}" for address in self._opened]
+        if self.admin is not None:
+            lines.append(f"  http api   {self.admin.address}")
         for lane in self.lanes[:SHOWN_WEBHOOKS]:
             lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
             sent = [(rule.event, rule.topic) for rule in lane.endpoint.events]
@@ -214,6 +227,23 @@ class App:
         self.webhooks.log_attempts(recorder)
         recorder.start()
 
+    async def _open_http(self) -> None:
+        """Bind the HTTP API's port, if there is to be one. Raises StartError."""
+        if self.settings.http_server is None:
+            return
+        # A fifth of a second, for those who want it.
+        from bridge.admin.api import open_api  # noqa: PLC0415
+        from bridge.admin.server import AdminError  # noqa: PLC0415
+
+        try:
+            self.admin = await open_api(self.settings.http_server, self.api_keys, self)
+        except AdminError as error:
+            raise StartError(str(error)) from None
+
+    def message_id(self, number: int) -> str:
+        """The id of the message of that number, as events show it."""
+        return self.feed.message_id(number)
+
     async def _serve_commands(self) -> None:
         """Open the control socket; without it everything goes on, and a warning says so."""
         self.rates.start()
@@ -230,7 +260,7 @@ class App:
         stats = broker.stats
         return {
             "store": {"path": str(self.store.path)},
-            "listeners": self._opened,
+            "listeners": [*self._opened, *([self.admin.address] if self.admin is not None else [])],
             "clients": len(broker.sessions) - len(broker.away),
             "sessions": len(broker.sessions),
             "messages": {
@@ -308,9 +338,13 @@ class App:
         self.rates.stop()
         if self.control is not None:
             self.control.close()
+        if self.admin is not None:
+            self.admin.stop_accepting()
         self.broker.shut_down()
         if self.fatal is None:
             self.journal.flush()
+        if self.admin is not None:
+            await self.admin.close()
         await self.webhooks.stop()
         self.network.close()
         if self.attempts is not None:

@@ -37,6 +37,10 @@ class EventFeed(PlainFeed):
         self._id = f"{int(clock() * 1000):012X}{secrets.randbits(32):08X}%012X"
         super().__init__(journal, rules, refusing=refusing, clock=clock)
 
+    def message_id(self, number: int) -> str:
+        """The id of the message of that number, as the detailed formats show it: 32 hexadecimal digits."""
+        return self._id % number
+
     def set_rules(self, rules: Rules) -> None:
         super().set_rules(rules)
         for name, kind in KINDS.items():

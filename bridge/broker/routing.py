@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import Client, Message
 from bridge.broker.hooks import NO_ACL
@@ -43,24 +43,57 @@ def make_message(broker: Broker, client: Client, publish: Publish, ts: int, numb
 
 def publish_will(broker: Broker, client: Client, will: Will) -> None:
     """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
+    packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
+    for on_authorized in broker.hooks.on_authorized:
+        on_authorized(client, "publish", packet.topic, True, NO_ACL)
+    # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
+    _accept(broker, client, packet, broker.sessions.get(client.clientid))
+
+
+class Published(NamedTuple):
+    """What became of a message: `code` is 0, or the PUBACK reason code (>= 0x80) that refused it.
+
+    `number` is the message's own since the broker's start; `anyone`: somebody has subscribed to its topic.
+    """
+
+    code: int
+    number: int = 0
+    anyone: bool = False
+
+
+def publish_from_outside(broker: Broker, client: Client, packet: Publish) -> Published:
+    """Publish a message that came by another way than a client's connection; `client` stands for its sender.
+
+    It joins the journal's open batch, and goes to subscribers once that is durable. The topic is a valid one.
+    """
+    hooks = broker.hooks
+    for on_authorized in hooks.on_authorized:
+        on_authorized(client, "publish", packet.topic, True, NO_ACL)
+    for check in hooks.on_publish:
+        code = check(client, packet)
+        if code:
+            broker.stats.rejected += 1
+            return Published(code)
+    return _accept(broker, client, packet, None)
+
+
+def _accept(broker: Broker, client: Client, packet: Publish, sender: Session | None) -> Published:
     ts = broker.now_ms()
     hooks = broker.hooks
     number = broker.numbered = broker.numbered + 1
-    packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
-    for on_authorized in hooks.on_authorized:
-        on_authorized(client, "publish", packet.topic, True, NO_ACL)
     for on_published in hooks.on_published:
         on_published(client, packet, ts, number)
     message = make_message(broker, client, packet, ts, number)
     if message.retain:
         retain(broker, message)
     broker.stats.received += 1
-    if broker.subscriptions.match(packet.topic).anyone:
-        # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
-        broker.journal.after(route, broker, message, broker.sessions.get(client.clientid))
+    anyone = broker.subscriptions.match(packet.topic).anyone
+    if anyone:
+        broker.journal.after(route, broker, message, sender)
     else:
         for on_dropped in hooks.on_dropped:
             on_dropped(client, packet, ts, number, "no_subscribers")
+    return Published(0, number, anyone)
 
 
 def drop(broker: Broker, client: Client, publish: Publish, reason: str) -> None:

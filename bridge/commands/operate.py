@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from bridge.commands.api_key import api_key
+
 Conf = Annotated[
     Path | None,
     typer.Option("--conf", "-c", metavar="FILE", help="The configuration that HookMQ runs with."),
@@ -50,6 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Switch an endpoint off; its events wait.")(disable)
     app.command(short_help="Have the configuration read again.")(reload)
     app.add_typer(dead, name="dead")
+    app.add_typer(api_key, name="api-key")
 
 
 def _when(text: str | None) -> int | None:

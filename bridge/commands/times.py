@@ -34,6 +34,20 @@ def moment(text: str, now: datetime) -> int:
         raise ValueError(f"found {text!r}, {EXPECTED}") from None
 
 
+def later(text: str, now: datetime) -> int:
+    """Unix ms of `90d`, that long after `now`, or of a time as `moment` has it. Raises ValueError."""
+    match = _AGO.fullmatch(text.strip())
+    if match is None:
+        try:
+            return moment(text, now)
+        except ValueError:
+            raise ValueError(f"found {text!r}, expected how long (12h, 90d) or a time (2027-01-01)") from None
+    try:
+        return _ms(now + timedelta(seconds=float(match[1]) * _SECONDS[match[2]]))
+    except (OverflowError, ValueError):
+        raise ValueError(f"found {text!r}, which is too far away") from None
+
+
 def _ms(at: datetime) -> int:
     return int(at.timestamp() * 1000)
 

@@ -90,7 +90,7 @@ def _key_file(findings: Findings, where: Node, values: Mapping[str, tuple[Node, 
         findings.error(
             where.place,
             "http_server.jwt.public.keyfile",
-            "found none, expected the PEM file of the RS256 public key that auth_type = jwt checks tokens with",
+            "found none, expected the PEM file of the public key that auth_type = jwt checks tokens with",
         )
         return
     node, path = values["jwt.public.keyfile"]
@@ -103,5 +103,5 @@ def _key_file(findings: Findings, where: Node, values: Mapping[str, tuple[Node, 
         return
     if b"PRIVATE KEY" in data:
         findings.error(node.place, node.key, f"{path} holds a private key, expected the public one")
-    elif b"PUBLIC KEY" not in data and b"CERTIFICATE" not in data:
+    elif b"PUBLIC KEY" not in data:
         findings.error(node.place, node.key, f"{path} holds no PEM public key")

@@ -15,7 +15,7 @@ import msgspec
 
 from bridge import __version__
 from bridge.config.changes import Reloaded
-from bridge.control import arguments, dead
+from bridge.control import arguments, dead, keys
 from bridge.control.arguments import read, sequence
 from bridge.control.rates import Rates
 from bridge.control.server import Refused
@@ -44,6 +44,10 @@ class Plant(Protocol):
 
     journal: Journal
     retention: Retention
+
+    @property
+    def api_keys(self) -> keys.Keys:
+        """The keys of the HTTP API."""
 
     @property
     def lanes(self) -> list[Lane]:
@@ -92,6 +96,9 @@ class Service:
             "enable": self._enable,
             "disable": self._disable,
             "reload": self._reload,
+            "api-key.create": self._key_create,
+            "api-key.list": self._key_list,
+            "api-key.revoke": self._key_revoke,
         }
 
     async def answer(self, command: str, args: dict[str, Any]) -> Lines:
@@ -373,6 +380,18 @@ class Service:
         read(arguments.NoArgs, args)
         done = await self._plant.reload()
         yield {"result": done._asdict()}
+
+    async def _key_create(self, args: dict[str, Any]) -> Lines:
+        plant = self._plant
+        yield {"result": keys.create(plant.api_keys, plant.journal, read(keys.CreateArgs, args))}
+
+    async def _key_list(self, args: dict[str, Any]) -> Lines:
+        read(arguments.NoArgs, args)
+        yield {"result": self._plant.api_keys.rows()}
+
+    async def _key_revoke(self, args: dict[str, Any]) -> Lines:
+        plant = self._plant
+        yield {"result": keys.revoke(plant.api_keys, plant.journal, read(keys.RevokeArgs, args))}
 
     async def _send_test(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.SendTestArgs, args)

@@ -1,0 +1,172 @@
+"""The way in for business events, whatever brings them: checked, each once, and into the journal.
+
+An event that came before is not taken again: it is known by its own `id`, or by the Idempotency-Key of the
+request that brought it. Both are remembered in the store for a day, in the same commit as the events.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from bridge.events.event import Event, EventType
+from bridge.events.rules import Rules
+from bridge.journal.journal import Journal
+from bridge.sources.arrived import Arrived, Fault, iso
+from bridge.sources.remembered import Remembered
+
+if TYPE_CHECKING:
+    from bridge.events.catalogue import Catalogue
+
+ID_PREFIX = "evt_"
+EVENT_SPACE = "event-id"
+KEY_SPACE = "idempotency-key"
+
+
+class Taken(NamedTuple):
+    """What became of the events of a request: their ids in order, and how many of them had come before."""
+
+    ids: list[str]
+    repeated: int
+
+
+class KeyReused(Exception):
+    """The Idempotency-Key came before with another body."""
+
+
+class BacklogFull(Exception):
+    """An endpoint that wants one of the events turns new ones away (`on_full = refuse`)."""
+
+
+class Intake:
+    """Takes events for the lanes that `rules` says. All methods but `check` run in the loop's thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        rules: Callable[[], Rules],
+        *,
+        catalogue: Catalogue | None = None,
+        unknown: Literal["refuse", "pass"] = "pass",
+        validate: Literal["off", "warn", "refuse"] = "off",
+        warn: Callable[[str, list[Fault]], None] = lambda kind, faults: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`unknown`: what becomes of types that are not in the catalogue; `validate`: of data that is not
+        what the catalogue says; `warn` is told of it."""
+        self.catalogue = catalogue
+        self._unknown = unknown
+        self._validate = validate
+        self._warn = warn
+        self._journal = journal
+        self._rules = rules
+        self._clock = clock
+        self._ids = Remembered(journal, EVENT_SPACE, clock=clock)
+        self._keys = Remembered(journal, KEY_SPACE, clock=clock)
+
+    def check(self, kind: str, data: dict[str, Any]) -> list[Fault]:
+        """What is wrong with an event of that type, with paths into the event."""
+        catalogue = self.catalogue
+        if catalogue is None:
+            return []
+        if kind not in catalogue:
+            if self._unknown == "pass":
+                return []
+            return [Fault("/type", f"found {kind}, which is not in the catalogue of event types")]
+        if self._validate == "off":
+            return []
+        faults = [Fault(f"/data{found.path}", found.message) for found in catalogue.check(kind, data)]
+        if faults and self._validate == "warn":
+            self._warn(kind, faults)
+            return []
+        return faults
+
+    def take(
+        self,
+        events: Sequence[Arrived],
+        source: str,
+        *,
+        username: str | None = None,
+        peername: str = "",
+        key: str | None = None,
+        body: bytes = b"",
+    ) -> Taken:
+        """All of the events, or none; they join the journal's open batch. Raises KeyReused, BacklogFull.
+
+        `source` names who brings them, and whose `key` (Idempotency-Key) it is; `body` is what came with it.
+        """
+        scoped = None if key is None else f"{source}\0{key}"
+        digest = sha256(body).digest() if scoped is not None else b""
+        if scoped is not None:
+            known = self._keys.find(scoped)
+            if known is not None:
+                if known != digest:
+                    raise KeyReused
+                return Taken([self._id(one, scoped, at) for at, one in enumerate(events)], len(events))
+        ids, fresh, stored, repeated = self._make(events, source, username, peername, scoped)
+        full = self._journal.full
+        if full and any(not full.isdisjoint(event.targets) for event in stored):
+            raise BacklogFull
+        for event in stored:
+            self._journal.append(event)
+        for identifier in fresh:
+            self._ids.add(identifier)
+        if scoped is not None:
+            self._keys.add(scoped, digest)
+        return Taken(ids, repeated)
+
+    def _id(self, one: Arrived, scoped: str | None, index: int) -> str:
+        """An event's id: its own, or one that a repeat with the same Idempotency-Key has again."""
+        if one.id is not None:
+            return one.id
+        if scoped is None:
+            return ID_PREFIX + secrets.token_hex(16)
+        return ID_PREFIX + sha256(f"{scoped}\0{index}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    def _make(
+        self,
+        events: Sequence[Arrived],
+        source: str,
+        username: str | None,
+        peername: str,
+        scoped: str | None,
+    ) -> tuple[list[str], list[str], list[Event], int]:
+        """The ids of all, the given ids that are new, the events that somebody wants, and how many came
+        before."""
+        now = self._clock()
+        ts = int(now * 1000)
+        at = iso(datetime.fromtimestamp(now, UTC))
+        rules = self._rules()
+        conditions = bool(rules.conditions)
+        ids: list[str] = []
+        fresh: dict[str, None] = {}
+        stored: list[Event] = []
+        repeated = 0
+        for index, one in enumerate(events):
+            identifier = self._id(one, scoped, index)
+            ids.append(identifier)
+            if one.id is not None:
+                if one.id in fresh or self._ids.find(one.id) is not None:
+                    repeated += 1
+                    continue
+                fresh[one.id] = None
+            event = Event(
+                EventType.DOMAIN,
+                ts,
+                source,
+                username,
+                peername,
+                rules.targets(EventType.DOMAIN, one.type),
+                one.type,
+                one.payload,
+                data={"id": identifier, "timestamp": one.timestamp or at},
+            )
+            if conditions and event.targets:
+                event.targets = rules.passing(event)
+            if event.targets:
+                stored.append(event)
+        return ids, list(fresh), stored, repeated
