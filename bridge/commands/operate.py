@@ -1,4 +1,4 @@
-"""`hookmq status | endpoints | log | dead | replay | send-test | enable | disable | reload`: their options.
+"""`hookmq events | status | endpoints | log | dead | replay | send-test | enable | disable | reload`: options.
 
 What they need is imported when they run, so that `hookmq --help` answers at once.
 """
@@ -43,6 +43,7 @@ dead = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
+    app.command(short_help="Show the types of business events.")(events)
     app.command(short_help="Show what the running HookMQ does.")(status)
     app.command(short_help="Show the endpoints and what they get.")(endpoints)
     app.command(short_help="Show attempts: what was sent and what was answered.")(log)
@@ -73,6 +74,31 @@ def _run(conf: Path | None, store: Path | None, work: Callable[[Path], None]) ->
 
     try:
         work(store_path(conf, store))
+    except Failed as error:
+        return fail(error)
+    return 0
+
+
+def events(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One type, with its schema and an example.")
+    ] = None,
+    conf: Annotated[
+        Path | None,
+        typer.Option("--conf", "-c", metavar="FILE", help="A configuration, for the types of its own file."),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Show the catalogue of business events: MachShop's, Eryxon's, and those of events.catalogue."""
+    from bridge.commands.link import Failed, fail
+
+    try:
+        from bridge.commands import events as shown
+
+        if name is None:
+            shown.list_types(conf, json=json)
+        else:
+            shown.show_type(conf, name, json=json)
     except Failed as error:
         return fail(error)
     return 0

@@ -14,6 +14,8 @@ MAX_NOTE = 4096
 MAX_TEMPLATE = 64 * 1024
 """Characters of a template, and of a condition."""
 MAX_FIELDS = 256
+MAX_TYPES = 256
+"""Types and patterns of them that one endpoint asks for."""
 METHODS = ("POST", "PUT", "GET", "DELETE")
 
 
@@ -73,6 +75,22 @@ def _read_fields(node: Node, bounds: Range) -> tuple[str, ...]:
 
 
 FIELDS = Kind("list of keys", _read_fields, lambda v: "[" + ", ".join(map(quote, v)) + "]")
+
+
+def _read_types(node: Node, bounds: Range) -> tuple[str, ...]:
+    possible = f"a list of types and patterns such as [work_order.*, job.created], at most {MAX_TYPES}"
+    names: list[str] = []
+    for item in items(node):
+        text = (plain(item) or "").strip()
+        if not re.fullmatch(r"[A-Za-z0-9_.*?!\[\]-]{1,128}", text):
+            raise Bad(possible)
+        names.append(text)
+    if len(names) > MAX_TYPES:
+        raise Bad(possible)
+    return tuple(dict.fromkeys(names))
+
+
+TYPES = Kind("list of patterns", _read_types, lambda v: "[" + ", ".join(map(quote, v)) + "]")
 
 
 def _read_long(node: Node, bounds: Range) -> str:

@@ -20,6 +20,7 @@ from bridge.config.body_kinds import (
     NOTE,
     PAYLOAD,
     TYPE_PREFIX,
+    TYPES,
     URI_REFERENCE,
 )
 from bridge.config.foreign import NO_EFFECT, NOT_YET, WEBHOOK_KEYS
@@ -42,6 +43,7 @@ from bridge.config.settings import (
     CloudEvents,
     Credentials,
     DeadBound,
+    DomainEvents,
     Egress,
     Endpoint,
     HttpServer,
@@ -134,7 +136,7 @@ ON_FULL = one_of("expire", "refuse")
 LEVEL = one_of(
     "trace", "debug", "info", "warn", "error", "fatal", also={"warning": "warn", "critical": "fatal"}
 )
-FORMAT = one_of("nanomq", "emqx", "cloudevents", "template")
+FORMAT = one_of("nanomq", "emqx", "cloudevents", "template", "mes", "eryxon")
 
 _TLS_RENAMED = {
     "key": "keyfile",
@@ -165,6 +167,7 @@ WEBHOOK = Block(
         PAYLOAD_KEY,
         Key("include", FIELDS, Endpoint, "include"),
         Key("exclude", FIELDS, Endpoint, "exclude"),
+        Key("types", TYPES, Endpoint, "types"),
         Key("where", CONDITION, Endpoint, "where"),
         Key("body.encoding", ENCODING, Endpoint, "encoding"),
         Key("body.base62_limit", SIZE, Endpoint, "base62_limit"),
@@ -419,10 +422,49 @@ HTTP_SERVER = Block(
     },
 )
 
+EVENTS = Block(
+    "events",
+    _keys(
+        DomainEvents,
+        {
+            "catalogue": PATH,
+            "unknown": one_of("refuse", "pass"),
+            "check": one_of("off", "warn", "refuse", also={"false": "off", "no": "off"}),
+        },
+    ),
+)
+
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
 
-BLOCKS = (NODE, WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS, MQTT, TCP, SSL, LOG, STORE, AUTH, EGRESS, HTTP_SERVER)
+BLOCKS = (
+    NODE,
+    WEBHOOK,
+    WEBHOOK_TLS,
+    SIGNATURE,
+    CREDENTIALS,
+    MQTT,
+    TCP,
+    SSL,
+    LOG,
+    STORE,
+    AUTH,
+    EGRESS,
+    HTTP_SERVER,
+    EVENTS,
+)
 
-BLOCK_NAMES = ("webhook", "webhooks", "mqtt", "listeners", "log", "sqlite", "auth", "egress", "node", "http_server")
+BLOCK_NAMES = (
+    "webhook",
+    "webhooks",
+    "mqtt",
+    "listeners",
+    "log",
+    "sqlite",
+    "auth",
+    "egress",
+    "node",
+    "http_server",
+    "events",
+)
 ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)
 LISTENER_KINDS = ("tcp", "ssl", "ws", "wss")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.config import auth, classic, egress, environ, hocon, http_server, listeners, webhook
+from bridge.config import auth, classic, domain, egress, environ, hocon, http_server, listeners, webhook
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
 from bridge.config.foreign import NO_EFFECT, NODE_KEYS, NOT_YET
@@ -73,9 +73,11 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
             near = nearest(name, ROOTS)
             hint = f"did you mean {near}?" if near else "known blocks: " + ", ".join(BLOCK_NAMES)
             findings.warn(node, f"unknown key, it has no effect; {hint}")
+    events, known = domain.read(findings, root.get("events"))
     values: dict[str, Any] = {
         "node": _node(findings, root.get("node")),
-        "webhooks": webhook.read(findings, root, env),
+        "webhooks": webhook.read(findings, root, env, known),
+        "events": events,
         "mqtt": _mqtt(findings, root.get("mqtt")),
         "listeners": listeners.read(findings, root.get("listeners")),
         "log": _log(findings, root.get("log")),

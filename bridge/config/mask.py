@@ -13,6 +13,7 @@ from bridge.config.keys import (
     BATCH_ENABLE,
     CREDENTIALS,
     EGRESS,
+    EVENTS,
     HTTP_SERVER,
     LOG,
     MQTT,
@@ -106,6 +107,7 @@ def effective(settings: Settings) -> str:
     blocks += [_auth(settings.auth)]
     blocks += [_http_server(settings.http_server)]
     blocks += [["node {", *_lines(NODE.keys, settings.node), "}"]]
+    blocks += [["events {", *_lines(EVENTS.keys, settings.events), "}"]]
     blocks += [["egress {", *_lines(EGRESS.keys, settings.egress), "}"]]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 

@@ -169,7 +169,7 @@ class Endpoint(_Block):
     enable: bool = True
     url: str  # its path and query may hold ${placeholders}
     method: Literal["POST", "PUT", "GET", "DELETE"] = "POST"  # GET and DELETE have no body
-    format: Literal["nanomq", "emqx", "cloudevents", "template"] = "nanomq"
+    format: Literal["nanomq", "emqx", "cloudevents", "template", "mes", "eryxon"] = "nanomq"
     include: tuple[str, ...] = ()  # keys of the body; empty: all of them
     exclude: tuple[str, ...] = ()  # keys of the body
     template: str | None = None  # `body.template`, of format `template`
@@ -184,6 +184,7 @@ class Endpoint(_Block):
     cancel_timeout: int = Field(default=5000, ge=1)  # ms, one attempt
     tls: Tls | None = None
     events: tuple[Rule, ...] = ()
+    types: tuple[str, ...] = ()  # of business events: names and patterns such as `work_order.*`
     backlog: BacklogBound = BacklogBound()
     retry: RetryPolicy = RetryPolicy()
     dead: DeadBound = DeadBound()
@@ -293,6 +294,14 @@ class HttpServer(_Block):
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
+class DomainEvents(_Block):
+    """The `events` block: events of business systems."""
+
+    catalogue: Path | None = None  # a JSON file of types of one's own (bridge.events.catalogue)
+    unknown: Literal["refuse", "pass"] = "refuse"  # an event whose type is not in the catalogue
+    check: Literal["off", "warn", "refuse"] = "warn"  # data that is not right by its type's schema
+
+
 class NodeSettings(_Block):
     """The `node` block: how this HookMQ names itself in bodies."""
 
@@ -315,6 +324,7 @@ class Settings(_Block):
     store: StoreSettings = StoreSettings()
     auth: Auth = Auth()
     egress: Egress = Egress()
+    events: DomainEvents = DomainEvents()
     http_server: HttpServer | None = None  # None: there is no HTTP API
 
     @property

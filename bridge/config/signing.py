@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
+from typing import Literal
 
 from bridge.config.block import build, convert, fields, read_block
 from bridge.config.findings import Findings
@@ -25,6 +26,8 @@ MAX_SECRETS = 8
 MAX_SIGNATURES = 8
 HEADERS = {"standard": "webhook-signature", "mes": "x-mes-signature", "eryxon": "x-eryxon-signature"}
 """The header of each scheme that has one of its own."""
+OWN_SCHEME: Mapping[str, Literal["mes", "eryxon"]] = {"mes": "mes", "eryxon": "eryxon"}
+"""By format: the scheme that signs its requests where none is configured and there is a secret."""
 
 _WORD = Key("signature", SCHEME, Signature, "scheme")
 _SECRET = Key("secrets", SOURCE, Endpoint, "secrets")
@@ -41,10 +44,12 @@ def read(
     secret: tuple[Node, Secret] | None,
     headers: Iterable[str],
     environ: Mapping[str, str],
+    format_: str = "",
 ) -> tuple[tuple[Signature, ...], tuple[Secret, ...]]:
     """Signatures and secrets of the block `node`; `secret` is the value of its key of that name.
 
-    `headers` are the names of the configured ones. What does not fit together is an error in `findings`.
+    `headers` are the names of the configured ones, `format_` is the body's. What does not fit together is an
+    error in `findings`.
     """
     start = len(findings.messages)
     secrets = _secrets(findings, node, secret, environ)
@@ -58,13 +63,23 @@ def read(
         shown = "a signature" if len(made) > 1 else made[0][1].scheme
         findings.error(at.place, at.key, f"found {shown} and no secret, expected {node.key}.{_EXPECTED}")
     elif not made and not any(m.level == "error" for m in findings.messages[start:]):
-        signatures = _implied(findings, node, secrets)
+        signatures = _implied(findings, node, secrets, format_)
     _fit(findings, [(at, one, text) for at, one, text in secrets if text is not None], made, signatures)
     return signatures, tuple(one for _, one, _ in secrets)
 
 
-def _implied(findings: Findings, block: Node, secrets: list[Found]) -> tuple[Signature, ...]:
-    """The signature that secrets mean by themselves."""
+def _implied(findings: Findings, block: Node, secrets: list[Found], format_: str) -> tuple[Signature, ...]:
+    """The signature that secrets mean by themselves: the format's own, else `standard`."""
+    if format_ in OWN_SCHEME and secrets:
+        if all((text or "").startswith(PRIVATE_PREFIX) for _, _, text in secrets):
+            findings.error(
+                secrets[0][0].place,
+                secrets[0][0].key,
+                f"found a secret for ed25519 (whsk_) with format = {format_}, expected one for HMAC, or"
+                f" {block.key}.signature = standard",
+            )
+            return ()
+        return (Signature(scheme=OWN_SCHEME[format_]),)
     for node, _, text in secrets:
         if not is_standard(text or ""):
             findings.error(

@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.config import body, certs, credentials, events, mask, policy, signing, url
+from bridge.config import body, certs, credentials, domain, events, mask, policy, signing, url
 from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
 from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
 from bridge.config.kinds import OURS, TOKEN
 from bridge.config.node import Node, merge, shown_place
-from bridge.config.settings import BacklogBound, Encoding, Endpoint, Tls
+from bridge.config.policy import Values
+from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
 from bridge.config.units import Bad, plain
 
 DEFAULT = "default"
@@ -64,10 +65,13 @@ def _by_name(findings: Findings, root: Node) -> None:
     root.children["webhooks"] = Node(dict(named), several.key, several.place)
 
 
-def read(findings: Findings, root: Node, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+def read(
+    findings: Findings, root: Node, environ: Mapping[str, str], known: domain.Known = lambda: None
+) -> tuple[Endpoint, ...]:
     """The endpoints of a file: those of its blocks that are whole; the errors of others are in `findings`.
 
-    `environ` is where secrets of the form `{ env = NAME }` are looked for.
+    `environ` is where secrets of the form `{ env = NAME }` are looked for, `known` are the types of business
+    events.
     """
     blocks: list[tuple[str, Node]] = []
     single = root.get("webhook")
@@ -99,11 +103,13 @@ def read(findings: Findings, root: Node, environ: Mapping[str, str]) -> tuple[En
             several.place, several.key, f"found {len(blocks)} webhooks, expected at most {MAX_WEBHOOKS}"
         )
         return ()
-    made = [_endpoint(findings, name, node, environ) for name, node in blocks]
+    made = [_endpoint(findings, name, node, environ, known) for name, node in blocks]
     return tuple([endpoint for endpoint in made if endpoint is not None])
 
 
-def _endpoint(findings: Findings, name: str, node: Node, environ: Mapping[str, str]) -> Endpoint | None:
+def _endpoint(
+    findings: Findings, name: str, node: Node, environ: Mapping[str, str], known: domain.Known
+) -> Endpoint | None:
     if not isinstance(node.value, dict):
         findings.wrong(node, _ONE if node.key == "webhook" else _NAMED)
         return None
@@ -132,12 +138,14 @@ def _endpoint(findings: Findings, name: str, node: Node, environ: Mapping[str, s
         else:
             headers = (*headers, ("Authorization", authorization))
     names = [header for header, _ in headers]
-    signatures, secrets = signing.read(findings, node, values.get("secret"), names, environ)
+    rules, types = _wanted(findings, node, values, known, enable=enable)
+    _imply_format(values, rules, types)
+    format_ = values["format"][1] if "format" in values and "body.template" not in values else ""
+    signatures, secrets = signing.read(findings, node, values.get("secret"), names, environ, format_)
     identity = credentials.read(findings, node.get("credentials"), names, environ)
     proxy = _proxy(findings, values)
     parts = policy.read(findings, node, values)
     tls = _tls(findings, node, address)
-    rules = events.read(findings, node, warn_none=enable)
     made_of = body.read(findings, node, values, headers, batch=parts["batch"])
     if address is None or _failed(findings, start):
         return None
@@ -150,6 +158,23 @@ def _endpoint(findings: Findings, name: str, node: Node, environ: Mapping[str, s
     given |= {"signature": signatures, "secrets": secrets, "credentials": identity, "proxy": proxy}
     endpoint = build(findings, Endpoint, given, node)
     return endpoint if isinstance(endpoint, Endpoint) else None
+
+
+def _wanted(
+    findings: Findings, node: Node, values: Values, known: domain.Known, *, enable: bool
+) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+    """What the endpoint is sent: events of the broker, and types of business events."""
+    types: tuple[str, ...] = ()
+    if "types" in values:
+        at, types = values["types"]
+        domain.check_types(findings, at, types, known)
+    return events.read(findings, node, warn_none=enable and node.get("types") is None), types
+
+
+def _imply_format(values: Values, rules: tuple[Rule, ...], types: tuple[str, ...]) -> None:
+    """An endpoint for business events alone has MachShop's bodies unless it says otherwise."""
+    if types and not rules and "format" not in values and "body.template" not in values:
+        values["format"] = (values["types"][0], "mes")
 
 
 def _proxy(findings: Findings, values: Mapping[str, tuple[Node, Any]]) -> str | None:

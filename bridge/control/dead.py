@@ -140,7 +140,9 @@ def _id(store: Store, seq: int) -> str:
 
 
 def _kind(event: Event | None) -> str:
-    return "" if event is None else "on_" + EventType(event.type).action
+    if event is None:
+        return ""
+    return event.topic if event.type == EventType.DOMAIN else "on_" + EventType(event.type).action
 
 
 def _row(store: Store, lane: Lane | Parked, letter: DeadLetter, event: Event | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import msgspec
 
 from bridge import __version__
 from bridge.config.changes import Reloaded
+from bridge.config.settings import Endpoint, Settings
 from bridge.control import arguments, dead, keys
 from bridge.control.arguments import read, sequence
 from bridge.control.rates import Rates
@@ -24,9 +25,11 @@ from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
 from bridge.delivery.replay import Progress, Replay
-from bridge.delivery.sample import send_test
+from bridge.delivery.sample import business_event, send_test
+from bridge.events import catalogue
 from bridge.events.event import Event, EventType
-from bridge.events.names import describe
+from bridge.events.js_json import dumps
+from bridge.events.names import describe, find
 from bridge.journal.attempt_store import PAGE_ROWS
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
@@ -44,6 +47,7 @@ class Plant(Protocol):
 
     journal: Journal
     retention: Retention
+    settings: Settings
 
     @property
     def api_keys(self) -> keys.Keys:
@@ -231,7 +235,8 @@ class Service:
                     "events": [
                         {"event": "on_" + rule.event.action, "topic": rule.topic} for rule in endpoint.events
                     ],
-                    "sent": describe((rule.event, rule.topic) for rule in endpoint.events),  # on one line
+                    "types": list(endpoint.types),
+                    "sent": _sent(endpoint),  # on one line
                     "pool_size": endpoint.pool_size,
                     "timeout_ms": endpoint.cancel_timeout,
                     "ordering": endpoint.ordering,
@@ -393,17 +398,34 @@ class Service:
         plant = self._plant
         yield {"result": keys.revoke(plant.api_keys, plant.journal, read(keys.RevokeArgs, args))}
 
+    def _sample(self, text: str, lane: Lane) -> EventType | Event:
+        """What a test request is about: a hook's event, or the example of a type of the catalogue."""
+        if find(text) is None and "." in text:
+            try:
+                found = catalogue.load(self._plant.settings.events.catalogue).get(text)
+            except catalogue.CatalogueError as error:
+                raise Refused(str(error)) from None
+            if found is not None:
+                return business_event(found.name, dumps(found.example), lane.id, int(time.time() * 1000))
+        return arguments.event_type(text)
+
     async def _send_test(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.SendTestArgs, args)
         lane = self._lane(wanted.endpoint)
-        kind = arguments.event_type(wanted.event)
+        what = self._sample(wanted.event, lane)
         store_id = self._plant.journal.store.id
         try:
-            found = await send_test(lane, kind)
+            found = await send_test(lane, what)
         except Exception as error:
             raise Refused(f"no request can be made for {lane.name}: {error}") from error
         shown = msgspec.to_builtins(found)
         yield {"result": {"endpoint": lane.name, **shown, "id": f"msg_{store_id}_{found.id}"}}
+
+
+def _sent(endpoint: Endpoint) -> str:
+    """What an endpoint is sent, on one line: `on_client_connack, work_order.*`."""
+    hooks = describe((rule.event, rule.topic) for rule in endpoint.events)
+    return ", ".join([*([hooks] if hooks else []), *endpoint.types])
 
 
 def _counters(lane: Lane) -> dict[str, int]:
@@ -427,13 +449,15 @@ def attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:
     shown["ok"] = bool(row["ok"])
     asked = row["event"] == 0  # for permission: no event is concerned
     shown["id"] = "" if asked else f"msg_{store_id}_{row['seq']:016x}"
-    shown["event"] = ASKED if asked else event_name(row["event"])
+    shown["event"] = ASKED if asked else event_name(row["event"], row["topic"])
     shown["took_ms"] = shown.pop("took") / 1000
     return shown
 
 
-def event_name(number: int) -> str:
-    """`on_message_publish` of a type's number."""
+def event_name(number: int, topic: str) -> str:
+    """`on_message_publish` of a type's number; of a business event its own type, which is its topic."""
+    if number == EventType.DOMAIN:
+        return topic
     try:
         return "on_" + EventType(number).action
     except ValueError:

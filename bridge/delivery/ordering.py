@@ -5,8 +5,9 @@ one, each after the one before it is settled. A key without an unsettled event i
 
 What the key is says `webhook.ordering`:
 * none: lifecycle events of one client; messages have no key and wait for nobody.
-* client: all events of one client. Those of a message that was delivered or acked are its receiver's.
-* topic: all message events of one topic; lifecycle events as under `none`.
+* client: all events of one client, or of one source of business events. Those of a message that was
+  delivered or acked are its receiver's.
+* topic: all message events of one topic, all business events of one type; lifecycle events as under `none`.
 * endpoint: all events.
 """
 
@@ -15,10 +16,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from bridge.events.event import MESSAGE_EVENTS, Event
+from bridge.events.event import MESSAGE_EVENTS, Event, EventType
 
-MESSAGES = frozenset(int(kind) for kind in MESSAGE_EVENTS)
-"""The types of event that wait for nobody under `none`."""
+_DOMAIN = int(EventType.DOMAIN)
+MESSAGES = frozenset(int(kind) for kind in MESSAGE_EVENTS) | {_DOMAIN}
+"""The types of event that wait for nobody under `none`: messages, and events of business systems."""
 ALL = "*"
 """The one key of `endpoint`."""
 
@@ -101,7 +103,7 @@ def _lifecycle(event: Event) -> str:
 
 def _client(event: Event) -> str:
     data = event.data
-    if data is not None:
+    if data is not None and event.type != _DOMAIN:
         receiver = data.get("to_clientid")
         if receiver:
             return str(receiver)

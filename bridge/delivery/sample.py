@@ -17,6 +17,7 @@ from bridge.delivery.http import Connection
 from bridge.delivery.lane import Lane
 from bridge.delivery.retry import Outcome
 from bridge.delivery.signing import SigningError
+from bridge.events.cloudevents import timestamp
 from bridge.events.event import MESSAGE_EVENTS, TOPIC_EVENTS, Event, EventType
 
 CLIENT = "hookmq-test"
@@ -117,7 +118,22 @@ def sample_event(kind: EventType, lane: int, now_ms: int) -> Event:
     )
 
 
-async def send_test(lane: Lane, kind: EventType) -> Trial:
+def business_event(name: str, data: bytes, lane: int, now_ms: int) -> Event:
+    """A business event of a type; `data` is its data's object as `bridge.events.js_json` has it."""
+    return Event(
+        int(EventType.DOMAIN),
+        now_ms,
+        CLIENT,
+        None,
+        "",
+        (lane,),
+        topic=name,
+        payload=data,
+        data={"id": f"evt_test_{secrets.token_hex(8)}", "timestamp": timestamp(now_ms)},
+    )
+
+
+async def send_test(lane: Lane, what: EventType | Event) -> Trial:
     """Send one test request on a connection of its own; it ends within the endpoint's time limit.
 
     An endpoint with OAuth2 is first waited for until its token server has answered; one with
@@ -125,7 +141,7 @@ async def send_test(lane: Lane, kind: EventType) -> Trial:
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Outcome | None] = loop.create_future()
-    event = sample_event(kind, lane.id, int(time.time() * 1000))
+    event = what if isinstance(what, Event) else sample_event(what, lane.id, int(time.time() * 1000))
     seq = _OWN_IDS | secrets.randbits(62)
     body = lane.body(seq, event)
     missing = await lane.authorized()

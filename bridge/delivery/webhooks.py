@@ -123,12 +123,14 @@ class Webhooks:
         """Who wants what. Raises EndpointError for a `where` that is no condition."""
         lanes = {lane.name: lane.id for lane in self.lanes if lane.id not in self._leaving}
         rules: list[tuple[int, EventType, str | None]] = []
+        types: list[tuple[int, str]] = []
         conditions: dict[int, Condition] = {}
         detailed: set[int] = set()
         texts: dict[str, Where] = {}
         for endpoint in self._enabled():
             lane = lanes[endpoint.name]
             rules += [(lane, rule.event, rule.topic) for rule in endpoint.events]
+            types += [(lane, pattern) for pattern in endpoint.types]
             plain = endpoint
             if endpoint.where is not None:
                 where = texts[endpoint.where] = self._compile(endpoint)
@@ -139,7 +141,7 @@ class Webhooks:
             if is_detailed(plain):
                 detailed.add(lane)
         self._conditions = texts
-        return Rules(rules, detailed=detailed, conditions=conditions)
+        return Rules(rules, types=types, detailed=detailed, conditions=conditions)
 
     def _compile(self, endpoint: Endpoint) -> Where:
         text = endpoint.where or ""

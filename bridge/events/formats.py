@@ -1,7 +1,7 @@
 """How one endpoint's requests are made of events: its settings, bound once.
 
-Formats: `nanomq`, `emqx`, `cloudevents` and `template`, each in a module of its own. Placeholders in the URL
-and in header values go with any of them.
+Formats: `nanomq`, `emqx`, `cloudevents`, `template`, `mes` and `eryxon`, each in a module of its own.
+Placeholders in the URL and in header values go with any of them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from bridge.events import emqx, nanomq
+from bridge.events import emqx, eryxon, nanomq
 from bridge.events.cloudevents import BATCHED, STRUCTURED, CloudEvents, wrapper
 from bridge.events.emqx import make_fields
+from bridge.events.eryxon import make_eryxon
 from bridge.events.event import Event
 from bridge.events.fields import Choice, make_choice
 from bridge.events.head import check_header, compile_headers, compile_target
 from bridge.events.interface import UNDEFINED, Format, FormatSettings, Origin
+from bridge.events.mes import make_mes
 from bridge.events.nanomq import make_nanomq, nanomq_body
 from bridge.events.payload import FALLBACK, BodyCounts, Shown, make_payload
 from bridge.events.placeholders import (
@@ -47,7 +49,9 @@ __all__ = [
     "nanomq_body",
 ]
 
-KEYS = {"nanomq": nanomq.KEYS, "emqx": emqx.KEYS, "cloudevents": emqx.KEYS, "template": emqx.KEYS}
+KEYS = {"nanomq": nanomq.KEYS} | dict.fromkeys(
+    ("emqx", "cloudevents", "template", "mes", "eryxon"), emqx.KEYS
+)
 """By format: every key that `include` and `exclude` can name."""
 
 _NOWHERE = Origin()
@@ -64,7 +68,8 @@ def make_format(
     Raises ValueError for what can never work, TemplateError with its place in a template.
     """
     encoding = str(settings.encoding)
-    payload = make_payload(encoding, settings.base62_limit, counts if counts is not None else BodyCounts())
+    counts = counts if counts is not None else BodyCounts()
+    payload = make_payload(encoding, settings.base62_limit, counts)
     choose = make_choice(settings.include, settings.exclude)
     views: _Views | None = None
     if settings.format == "nanomq":
@@ -73,6 +78,12 @@ def make_format(
         made = Format(_emqx(settings, origin, payload, choose))
     elif settings.format == "cloudevents":
         return _batched(settings, origin, _cloudevents(settings, origin, choose))
+    elif settings.format == "mes":
+        made = Format(make_mes(settings, origin, counts, choose))
+    elif settings.format == "eryxon":
+        made = Format(make_eryxon(settings, origin, counts, choose))
+        if settings.batch is None:
+            return made._replace(fill=_named(settings, origin))
     elif settings.format == "template":
         made, views = _template(settings, origin, payload, choose)
     else:
@@ -144,6 +155,21 @@ def _cloudevents(settings: FormatSettings, origin: Origin, choose: Choice | None
         return target, configured_lines + lines(seq, event)
 
     return Format(events.binary_body, "", fill)
+
+
+def _named(settings: FormatSettings, origin: Origin) -> Callable[[int, Event], tuple[bytes, bytes]] | None:
+    """What fills the head of Eryxon's requests: the event's name, where no configured header has it."""
+    if any(name.lower() == eryxon.HEADER.lower() for name, _ in settings.headers):
+        return _fill(settings, origin, None)
+    own = _fill(settings, origin, None, always=True)
+    assert own is not None  # noqa: S101  always
+    line = eryxon.event_line
+
+    def fill(seq: int, event: Event) -> tuple[bytes, bytes]:
+        target, lines = own(seq, event)
+        return target, lines + line(event)
+
+    return fill
 
 
 def _batched(settings: FormatSettings, origin: Origin, made: Format) -> Format:

@@ -52,7 +52,7 @@ class FormatSettings(Protocol):
 
     @property
     def format(self) -> str:
-        """nanomq, emqx, cloudevents or template."""
+        """nanomq, emqx, cloudevents, template, mes or eryxon."""
 
     @property
     def include(self) -> tuple[str, ...]:

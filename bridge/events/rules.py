@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from fnmatch import fnmatchcase
 
 from bridge.events.event import MESSAGE_EVENTS, Event, EventType
 from bridge.events.expression_fields import forget
@@ -12,6 +13,9 @@ CACHE_TOPICS = 8192
 """Topics whose targets are remembered, per event type; the table is emptied when full."""
 CACHED_TOPIC = 256
 """Characters of a topic that is remembered at most."""
+
+_DOMAIN = int(EventType.DOMAIN)
+_GLOB = frozenset("*?[")
 
 
 Condition = Callable[[Event], bool]
@@ -25,6 +29,9 @@ class Rules:
     with `$` ([MQTT-4.7.2-1]), the same as `#`; for subscriptions it means every one; an event without a topic
     matches whatever its rule's filter is.
 
+    `types` are (lane id, pattern) for events of business systems: `work_order.*`, `*`, or a whole name. The
+    topic that `targets` is asked for is then the event's own type.
+
     `detailed` are the lanes whose format shows more than NanoMQ's bodies do; `conditions` those of the lanes
     that have one, and are asked by `passing`, after `targets`.
     """
@@ -33,6 +40,7 @@ class Rules:
         self,
         rules: Iterable[tuple[int, EventType, str | None]] = (),
         *,
+        types: Iterable[tuple[int, str]] = (),
         detailed: Container[int] = (),
         conditions: Mapping[int, Condition] | None = None,
     ) -> None:
@@ -53,6 +61,12 @@ class Rules:
             if lane in detailed:
                 self._detailed.add(int(kind))
             self._caches.setdefault(int(kind), {})
+        self._patterns: dict[str, set[int]] = {}
+        for lane, pattern in types:
+            self._patterns.setdefault(pattern, set()).add(lane)
+            lanes.setdefault(_DOMAIN, set()).add(lane)
+            self._caches.setdefault(_DOMAIN, {})
+        self._globs = [pattern for pattern in self._patterns if not _GLOB.isdisjoint(pattern)]
         for number, wanted in lanes.items():
             self._all[number] = tuple(sorted(wanted))
 
@@ -91,6 +105,8 @@ class Rules:
         if found is None:
             tree = self._trees.get(kind)
             matched = tree.match(topic) if tree is not None else []
+            if kind == _DOMAIN:
+                matched = self._of_type(topic)
             always = self._always.get(kind)
             if always:
                 matched += always
@@ -100,3 +116,11 @@ class Rules:
                     cache.clear()
                 cache[topic] = found
         return found
+
+    def _of_type(self, name: str) -> list[int]:
+        """The lanes whose patterns have this type."""
+        found = set(self._patterns.get(name, ()))
+        for pattern in self._globs:
+            if fnmatchcase(name, pattern):
+                found |= self._patterns[pattern]
+        return list(found)

@@ -18,6 +18,7 @@ from bridge.config.keys import (
     BLOCKS,
     CREDENTIALS,
     EGRESS,
+    EVENTS,
     HTTP_SERVER,
     LOG,
     MQTT,
@@ -42,6 +43,7 @@ from bridge.config.settings import (
     CloudEvents,
     Credentials,
     DeadBound,
+    DomainEvents,
     Egress,
     Endpoint,
     HttpServer,
@@ -199,7 +201,7 @@ def test_it_and_the_page_name_every_event() -> None:
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
-    Auth, Egress, HttpServer,
+    Auth, Egress, DomainEvents, HttpServer,
 ]  # fmt: skip
 
 
@@ -247,6 +249,7 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("webhook", "credentials.", CREDENTIALS),
         ("node", "", NODE),
         ("egress", "", EGRESS),
+        ("events", "", EVENTS),
         ("mqtt", "", MQTT),
         ("listeners", "", TCP),
         ("listeners", "", SSL),
@@ -277,6 +280,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("webhook", (WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS)),
         ("node", (NODE,)),
         ("egress", (EGRESS,)),
+        ("events", (EVENTS,)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL)),
         ("auth", (AUTH,)),

@@ -329,7 +329,7 @@ def test_quoted_placeholders_are_no_substitutions(read: Read) -> None:
     ("inside", "message"),
     [
         ("method = PATCH", "error: webhooks.w.method: found PATCH, expected POST, PUT, GET or DELETE"),
-        ("format = xml", "error: webhooks.w.format: found xml, expected nanomq, emqx, cloudevents or template"),
+        ("format = xml", "error: webhooks.w.format: found xml, expected nanomq, emqx, cloudevents, template, mes or eryxon"),
         ("payload = hex", "error: webhooks.w.payload: found hex, expected string, json or base64 (or, as body.encoding has them, base62 or base62_legacy)"),
         ("payload = json, body.encoding = plain", "error: webhooks.w.payload: found json beside body.encoding = plain (line 2), another spelling of the same, expected one of them"),
         ("body = base64", "error: webhooks.w.body: found base64, expected an object: webhooks.w.body { key = value … }"),
