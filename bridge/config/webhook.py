@@ -168,7 +168,8 @@ def _wanted(
     if "types" in values:
         at, types = values["types"]
         domain.check_types(findings, at, types, known)
-    return events.read(findings, node, warn_none=enable and node.get("types") is None), types
+    asks = types or ("types" not in values and node.get("types") is not None)  # or they are wrong
+    return events.read(findings, node, warn_none=enable and not asks), types
 
 
 def _imply_format(values: Values, rules: tuple[Rule, ...], types: tuple[str, ...]) -> None:
