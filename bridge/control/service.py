@@ -15,7 +15,7 @@ import msgspec
 
 from bridge import __version__
 from bridge.config.changes import Reloaded
-from bridge.config.settings import Endpoint, Settings
+from bridge.config.settings import Settings
 from bridge.control import arguments, dead, keys
 from bridge.control.arguments import read, sequence
 from bridge.control.rates import Rates
@@ -236,7 +236,9 @@ class Service:
                         {"event": "on_" + rule.event.action, "topic": rule.topic} for rule in endpoint.events
                     ],
                     "types": list(endpoint.types),
-                    "sent": _sent(endpoint),  # on one line
+                    "sent": describe(  # on one line
+                        ((rule.event, rule.topic) for rule in endpoint.events), endpoint.types
+                    ),
                     "pool_size": endpoint.pool_size,
                     "timeout_ms": endpoint.cancel_timeout,
                     "ordering": endpoint.ordering,
@@ -420,12 +422,6 @@ class Service:
             raise Refused(f"no request can be made for {lane.name}: {error}") from error
         shown = msgspec.to_builtins(found)
         yield {"result": {"endpoint": lane.name, **shown, "id": f"msg_{store_id}_{found.id}"}}
-
-
-def _sent(endpoint: Endpoint) -> str:
-    """What an endpoint is sent, on one line: `on_client_connack, work_order.*`."""
-    hooks = describe((rule.event, rule.topic) for rule in endpoint.events)
-    return ", ".join([*([hooks] if hooks else []), *endpoint.types])
 
 
 def _counters(lane: Lane) -> dict[str, int]:

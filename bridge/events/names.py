@@ -51,10 +51,11 @@ SHOWN_TOPICS = 5
 """Topic filters of one event that a line has room for."""
 
 
-def describe(rules: Iterable[tuple[EventType, str | None]]) -> str:
+def describe(rules: Iterable[tuple[EventType, str | None]], types: Iterable[str] = ()) -> str:
     """What an endpoint is sent, on one line: `on_message_publish (a/#, b), on_client_connack`.
 
-    The events of `all` are shown as that, and more than SHOWN_TOPICS filters as a number.
+    The events of `all` are shown as that, and more than SHOWN_TOPICS filters as a number. `types` are those of
+    business events.
     """
     filters: dict[EventType, dict[str | None, None]] = {}
     for kind, topic in rules:
@@ -67,7 +68,7 @@ def describe(rules: Iterable[tuple[EventType, str | None]]) -> str:
         parts = [f"all messages{messages.pop()} and events"]
         shown = {kind: text for kind, text in shown.items() if kind not in EMQX_ALL}
     parts += [f"on_{kind.action}{text}" for kind, text in shown.items()]
-    return ", ".join(parts)
+    return ", ".join([*parts, *types])
 
 
 def _topics(found: Iterable[str | None]) -> str:
