@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,10 +44,10 @@ from bridge.journal.retention import Retention
 from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import StoreError
 from bridge.logs import LogError, configure
-from bridge.sources.intake import Intake
 
 if TYPE_CHECKING:
     from bridge.admin.server import AdminServer
+    from bridge.sources.intake import Intake
 
 log = logging.getLogger("bridge")
 
@@ -106,7 +107,6 @@ class App:
         self._set_hooks()
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.api_keys = ApiKeys(self.journal)
-        self.intake = Intake(self.journal, lambda: self.webhooks.rules)
         self.admin: AdminServer | None = None
         self.control: ControlServer | None = None
         self._opened: list[str] = []
@@ -180,7 +180,7 @@ class App:
         for lane in self.lanes[:SHOWN_WEBHOOKS]:
             lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
             sent = [(rule.event, rule.topic) for rule in lane.endpoint.events]
-            lines.append(f"  events     {describe(sent) or 'none'}")
+            lines.append(f"  events     {describe(sent, lane.endpoint.types) or 'none'}")
             waiting = self.webhooks.waiting[lane.id]
             if waiting:
                 lines.append(f"  waiting    {waiting:,} events from before the start")
@@ -235,10 +235,31 @@ class App:
         from bridge.admin.api import open_api  # noqa: PLC0415
         from bridge.admin.server import AdminError  # noqa: PLC0415
 
+        assert self.intake is not None  # noqa: S101  its table is read now, not at the first request
         try:
             self.admin = await open_api(self.settings.http_server, self.api_keys, self)
         except AdminError as error:
             raise StartError(str(error)) from None
+
+    @cached_property
+    def intake(self) -> Intake:
+        """The way in for business events; made where somebody needs it. Raises StartError."""
+        # Its libraries, and the catalogue, take a tenth of a second.
+        from bridge.events.catalogue import CatalogueError, load  # noqa: PLC0415
+        from bridge.sources.intake import Intake  # noqa: PLC0415
+
+        events = self.settings.events
+        try:
+            catalogue = load(events.catalogue)
+        except CatalogueError as error:
+            raise StartError(f"events.catalogue: {error}") from None
+        return Intake(
+            self.journal,
+            lambda: self.webhooks.rules,
+            catalogue=catalogue,
+            unknown=events.unknown,
+            validate=events.check,
+        )
 
     def message_id(self, number: int) -> str:
         """The id of the message of that number, as events show it."""

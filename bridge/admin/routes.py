@@ -27,7 +27,10 @@ class Plant(Protocol):
 
     journal: Journal
     broker: Broker
-    intake: Intake
+
+    @property
+    def intake(self) -> Intake:
+        """The way in for business events."""
 
     def message_id(self, number: int) -> str:
         """The id of the message of that number, as events show it."""

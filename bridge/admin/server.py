@@ -34,6 +34,7 @@ CLOSE_S = 5.0
 MAX_LINE = 8190
 MAX_FIELDS = 64
 FULL_LOG_S = 10.0
+SERVER = f"HookMQ/{__version__}"
 _NOTHING_TO_READ = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -83,6 +84,7 @@ class _Connection(web.RequestHandler):
         response = problem(
             status, "this is not a request of HTTP/1.1" if status == 400 else "a fault of ours"
         )
+        response.headers["Server"] = SERVER
         response.force_close()
         return response
 
@@ -193,7 +195,7 @@ class AdminServer:
         except Exception:
             log.exception("http_server: %s %s failed", request.method, request.path)
             response = problem(500, "HookMQ itself made a mistake: its log has more")
-        response.headers["Server"] = f"HookMQ/{__version__}"
+        response.headers["Server"] = SERVER
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response

@@ -6,6 +6,7 @@ request that brought it. Both are remembered in the store for a day, in the same
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,10 @@ from bridge.sources.remembered import Remembered
 if TYPE_CHECKING:
     from bridge.events.catalogue import Catalogue
 
+log = logging.getLogger(__name__)
+
+MAX_WARNED = 10_000
+"""Types that a warning is remembered of."""
 ID_PREFIX = "evt_"
 EVENT_SPACE = "event-id"
 KEY_SPACE = "idempotency-key"
@@ -53,15 +58,14 @@ class Intake:
         catalogue: Catalogue | None = None,
         unknown: Literal["refuse", "pass"] = "pass",
         validate: Literal["off", "warn", "refuse"] = "off",
-        warn: Callable[[str, list[Fault]], None] = lambda kind, faults: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`unknown`: what becomes of types that are not in the catalogue; `validate`: of data that is not
-        what the catalogue says; `warn` is told of it."""
+        what the catalogue says."""
         self.catalogue = catalogue
         self._unknown = unknown
         self._validate = validate
-        self._warn = warn
+        self._warned: set[str] = set()
         self._journal = journal
         self._rules = rules
         self._clock = clock
@@ -81,9 +85,15 @@ class Intake:
             return []
         faults = [Fault(f"/data{found.path}", found.message) for found in catalogue.check(kind, data)]
         if faults and self._validate == "warn":
-            self._warn(kind, faults)
+            self._warn(kind, faults[0])
             return []
         return faults
+
+    def _warn(self, kind: str, fault: Fault) -> None:
+        """Once for a type: what its system sends is not what the catalogue says."""
+        if kind not in self._warned and len(self._warned) < MAX_WARNED:
+            self._warned.add(kind)
+            log.warning("%s: an event's data is not as the catalogue says: %s: %s", kind, *fault)
 
     def take(
         self,
