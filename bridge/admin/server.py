@@ -13,6 +13,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 from aiohttp import web
 
@@ -36,6 +37,11 @@ MAX_FIELDS = 64
 FULL_LOG_S = 10.0
 SERVER = f"HookMQ/{__version__}"
 _NOTHING_TO_READ = ("GET", "HEAD", "OPTIONS", "DELETE")
+
+
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+)
 
 
 class AdminError(Exception):
@@ -62,15 +68,15 @@ class _Connection(web.RequestHandler):
         self._full = full
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._full() and isinstance(transport, asyncio.WriteTransport):
-            transport.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n"
-                            b"Connection: close\r\n\r\n")  # fmt: skip
-            transport.close()
-            # aiohttp is told nothing: it would wait for a request.
-            self._manager = None
-            self._force_close = True
+        if not self._full():
+            super().connection_made(transport)
             return
-        super().connection_made(transport)
+        # aiohttp is told nothing: it would wait for a request.
+        self._manager = None
+        self._force_close = True
+        stream = cast(asyncio.WriteTransport, transport)
+        stream.write(_FULL)
+        stream.close()
 
     def handle_error(
         self,
