@@ -1,4 +1,4 @@
-"""`hookmq events | status | endpoints | log | dead | replay | send-test | enable | disable | reload`: options.
+"""`hookmq events | status | endpoints | log | dead | replay | send-test | enable | disable | reload`.
 
 What they need is imported when they run, so that `hookmq --help` answers at once.
 """

@@ -54,8 +54,8 @@ SHOWN_TOPICS = 5
 def describe(rules: Iterable[tuple[EventType, str | None]], types: Iterable[str] = ()) -> str:
     """What an endpoint is sent, on one line: `on_message_publish (a/#, b), on_client_connack`.
 
-    The events of `all` are shown as that, and more than SHOWN_TOPICS filters as a number. `types` are those of
-    business events.
+    The events of `all` are shown as that, and more than SHOWN_TOPICS filters as a number. `types` are those
+    of business events.
     """
     filters: dict[EventType, dict[str | None, None]] = {}
     for kind, topic in rules:
