@@ -418,6 +418,8 @@ def _within_file_limit(settings: Settings) -> Mqtt:
     sizes = [endpoint.pool_size for endpoint in settings.webhooks if endpoint.enable]
     shared = max(SHARED_CONNECTIONS, *sizes) if sizes else 0
     own = OWN_FILES + len(sizes) + min(sum(sizes) - len(sizes), shared)
+    if settings.http_server is not None:
+        own += settings.http_server.max_connections
     room = max(limit - own, limit // 2)
     if room >= settings.mqtt.max_connections:
         return settings.mqtt

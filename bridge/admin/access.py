@@ -81,7 +81,9 @@ class Access:
         elif scheme == "basic" and not waiting:
             found = self._password(credentials)
         if found is not None:
-            self._throttle.passed(address)
+            # A key is no proof that its owner knows the password, and so leaves the failures where they are.
+            if scheme == "basic":
+                self._throttle.passed(address)
             return found
         if waiting:
             raise Problem(

@@ -1,6 +1,6 @@
 """The HTTP server of the API: aiohttp in the loop that serves everything else, with a bound on each thing.
 
-1. A connection counts: beyond `MAX_CONNECTIONS` it gets 503 and is closed. It has `IDLE_S` for the first
+1. A connection counts: beyond `max_connections` it gets 503 and is closed. It has `IDLE_S` for the first
    request's head, and between two requests.
 2. Who calls is decided from the head alone; nobody who is unknown has a body read.
 3. A request waits for its turn (`limit_conn`), at most `QUEUE_S`; its body has `max_body` and `BODY_S`.
@@ -25,8 +25,6 @@ from bridge.config.settings import HttpServer
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 256
-"""Open at the same time, or four for each of `limit_conn` where that is more."""
 IDLE_S = 30.0
 BODY_S = 30.0
 QUEUE_S = 10.0
@@ -105,7 +103,7 @@ class AdminServer:
         self._access = access
         self._plant = plant
         self._turns = asyncio.Semaphore(settings.limit_conn)
-        self._max_connections = max(MAX_CONNECTIONS, 4 * settings.limit_conn)
+        self._max_connections = settings.max_connections
         self._full_logged = float("-inf")
         self._loop = asyncio.get_running_loop()
         self._sockets: asyncio.Server | None = None

@@ -289,6 +289,11 @@ class HttpServer(_Block):
     public_keyfile: Path | None = None  # `jwt.public.keyfile`: RS256, PEM
 
     @property
+    def max_connections(self) -> int:
+        """Open at the same time, those that wait for a turn included."""
+        return max(256, 4 * self.limit_conn)
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback

@@ -224,11 +224,14 @@ async def test_tokens(tmp_path: Path) -> None:
 
 async def test_failures_are_slowed(tmp_path: Path) -> None:
     async with Api(tmp_path) as api:
+        key = await api.key("reader", "endpoints:read")
         for _ in range(5):
             problem(await api.get("/api/v2/openapi.json", auth=("admin", "guess")), 401)
         refused = await api.get("/api/v2/openapi.json")  # the right one, too: who guesses learns nothing
         problem(refused, 429)
         assert refused.headers["Retry-After"] == "1"
+        # a valid key is never kept waiting
+        assert (await api.get("/api/v2/openapi.json", auth=key)).status == 200
         end = time.monotonic() + 10
         while (await api.get("/api/v2/openapi.json")).status == 429:
             assert time.monotonic() < end

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from bridge.admin import server as module
+from bridge.config.settings import HttpServer
 from tests.integration.admin.calling import SERVER, Api, problem
 from tests.integration.process import webhook
 from tests.integration.receiver import Receiver
@@ -91,7 +91,7 @@ async def test_requests_wait_for_their_turn(tmp_path: Path) -> None:
 
 async def test_connections_are_bounded(api: Api) -> None:
     host, _, port = api.url.removeprefix("http://").rpartition(":")
-    opened = [await asyncio.open_connection(host, int(port)) for _ in range(module.MAX_CONNECTIONS)]
+    opened = [await asyncio.open_connection(host, int(port)) for _ in range(HttpServer().max_connections)]
     try:
         found = b""
         for _ in range(50):
@@ -107,7 +107,7 @@ async def test_connections_are_bounded(api: Api) -> None:
     finally:
         for _, writer in opened:
             writer.close()
-    assert f"{module.MAX_CONNECTIONS} connections are open" in api.log
+    assert f"{HttpServer().max_connections} connections are open" in api.log
 
     async def served() -> bool:
         return (await api.get("/api/v2/openapi.json")).status == 200
