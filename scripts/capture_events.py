@@ -3,9 +3,9 @@
     python -m scripts.capture_events            # renews the bodies that have changed
     python -m scripts.capture_events --check    # changes nothing; exit code 1 if a page is not true any more
 
-A page says where a body stands: `<!-- body: emqx -->` before a `json` block, with a case of `CASES` behind the
-format where the page shows more than one (`<!-- body: emqx refused -->`). What differs from run to run (times,
-ids, ports) stays as it was captured until something else changes.
+A page says where a body stands: `<!-- body: emqx -->` before a `json` block, with a case of `CASES` behind
+the format where the page shows more than one (`<!-- body: emqx refused -->`). What differs from run to run
+(times, ids, ports) stays as it was captured until something else changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMATS = ("nanomq", "emqx", "cloudevents")
 NAMES = {"emqx": "my_webhook"}
 """The names of the webhooks that are not named by their format."""
 TOPIC = "plant/press-7/temperature"
-PAYLOAD = '{"celsius":81.5}'.encode()
+PAYLOAD = b'{"celsius":81.5}'
 
 Body = dict[str, Any]
 Bodies = dict[tuple[str, str, str], str]
@@ -58,11 +58,11 @@ def configuration(receiver: Receiver) -> str:
         "mqtt.max_mqueue_len = 1",
         'auth.password { "ada" : "s3cret", "panel" : "an0ther" }',
     ]
-    for name in FORMATS:
-        blocks.append(
-            f'webhooks.{NAMES.get(name, name)} {{\n  url = "{receiver.url("/" + name)}"\n  format = {name}\n'
-            '  triggers = ["*"]\n  ordering = endpoint\n}\n'
-        )
+    blocks += [
+        f'webhooks.{NAMES.get(name, name)} {{\n  url = "{receiver.url("/" + name)}"\n  format = {name}\n'
+        '  triggers = ["*"]\n  ordering = endpoint\n}\n'
+        for name in FORMATS
+    ]
     return "\n".join(blocks)
 
 
@@ -103,14 +103,13 @@ async def run(folder: Path) -> tuple[Bodies, list[tuple[str, str]]]:
     """The bodies, and all events in their order, each with its client. HookMQ's files go to `folder`."""
     async with Receiver() as receiver, HookMQ(folder, configuration(receiver)) as hookmq:
         await play(hookmq.port)
-        for path in map("/{}".format, FORMATS):
-            # In the order of the endpoint the last is the last that arrives.
-            await receiver.wait_for(lambda rs, path=path: any(_is_last(r) for r in rs if r.target == path))
+        await receiver.wait_for(lambda requests: sum(map(_is_last, requests)) == len(FORMATS))
         await hookmq.stop()
         return _choose(receiver.requests)
 
 
 def _is_last(request: Request) -> bool:
+    """Whether it is the last event of `play`: what came before arrived before it (`ordering = endpoint`)."""
     text = request.body.decode()
     return bool(re.search(r"session[._]terminated", text)) and '"press-7"' in text
 
@@ -148,7 +147,7 @@ def _choose(requests: list[Request]) -> tuple[Bodies, list[tuple[str, str]]]:
 
 BODY = re.compile(r"(<!-- body: (\w+) ?(\w*) -->\n```json\n)(.*?)(\n```\n)", re.DOTALL)
 """A body on a page: what stands before it, its format, its case, itself, what stands behind it."""
-_MS = r"1[0-9]{12}"
+_MS = "[0-9]{13}"
 _ADDRESS = r"127\.0\.0\.1:[0-9]+"
 VOLATILE = {
     "timestamp": _MS,
@@ -204,7 +203,9 @@ def renew(event: str, page: str, bodies: Bodies) -> str:
 
 def main() -> int:
     """See the module."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.capture_events", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.capture_events", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--check", action="store_true", help="change nothing, say which pages would change")
     check = parser.parse_args().check
     with tempfile.TemporaryDirectory() as folder:
