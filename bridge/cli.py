@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,6 +93,8 @@ def _root(
 @app.command()
 def start(conf: Conf, old_conf: OldConf = False) -> int:
     """Run the broker until Ctrl-C or SIGTERM."""
+    if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that is asked for too early ends nothing
     report = _load(conf, old_conf)
     _print_messages(report.messages)
     if report.errors or report.settings is None:

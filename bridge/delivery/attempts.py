@@ -38,6 +38,9 @@ PAUSE_S = 0.02
 """Between two slices of failures."""
 MAX_FAILURES = 5000
 """Failures of one endpoint that may wait for the disk."""
+MAX_SUCCESSES = 128
+"""Successes of one endpoint that may wait for the disk: so few stay in the processor's cache, and what is
+written in a second is less."""
 TEXT_CHARACTERS = 256
 """Characters of a topic or client id that are kept."""
 ERROR_CHARACTERS = 500
@@ -108,7 +111,7 @@ class Attempts:
 
     def _make_succeeded(self, now: Callable[[], float], successes: int) -> Callable[[Connection], None]:
         """The hot path: a closure, and no property on the way, since each attribute counts here."""
-        self._successes: deque[_First | Entry] = deque(maxlen=successes)
+        self._successes: deque[_First | Entry] = deque(maxlen=min(successes, MAX_SUCCESSES))
         append = self._successes.append
         cut = self._cut
 

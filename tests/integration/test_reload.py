@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import hmac
 import json
+import re
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from tests.integration.mqtt_client import Client
-from tests.integration.process import ROOT, HookMQ
+from tests.integration.process import ROOT, HookMQ, until
 from tests.integration.receiver import Receiver, hang
 from tests.integration.receiver import status as answer
 
@@ -197,3 +198,29 @@ async def test_under_load_nothing_is_lost(tmp_path: Path) -> None:
             assert {r.target for r in one.requests} == {f"/path{n}" for n in range(6)}
             for client in clients:
                 await client.disconnect()
+
+
+def takes_hangups(pid: int) -> bool:
+    """Whether SIGHUP (the lowest bit) is ignored or handled by the process."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return any(int(mask, 16) & 1 for mask in re.findall(r"^Sig(?:Ign|Cgt):\t(\w+)$", text, re.MULTILINE))
+
+
+async def test_a_signal_during_the_start_ends_nothing(tmp_path: Path) -> None:
+    async with Receiver() as one:
+        hookmq = HookMQ(tmp_path, block("one", one.url()))
+        hookmq.spawn()
+        try:
+            await until(lambda: takes_hangups(hookmq.pid), "it has begun")
+            sent = 0
+            while "ready" not in hookmq.log and hookmq.running:
+                hookmq.send_signal(signal.SIGHUP)
+                sent += 1
+                await asyncio.sleep(0.02)
+            assert sent
+            await hookmq.said("ready")
+            hookmq.send_signal(signal.SIGHUP)
+            await hookmq.said("reloaded: nothing has changed")
+            assert hookmq.running
+        finally:
+            hookmq.kill()
