@@ -367,8 +367,8 @@ class Lane(Outcomes):
 
     @property
     def room(self) -> int:
-        """How many more rows it may have."""
-        return 0 if self._blocked() else self._max_retrying - self._retries.retrying
+        """How many more rows it may have; none while it stops, for another lane may come in its place."""
+        return 0 if self._stopping or self._blocked() else self._max_retrying - self._retries.retrying
 
     def under_way(self, seqs: Iterable[int]) -> set[int]:
         """Those of these events that have a row, are being sent, or wait for their turn."""

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bridge.mqtt.packets import Puback, Publish
 from tests.integration.mqtt_client import Client
 from tests.integration.process import ROOT, HookMQ, until
 from tests.integration.receiver import Receiver, hang
@@ -224,3 +225,31 @@ async def test_a_signal_during_the_start_ends_nothing(tmp_path: Path) -> None:
             assert hookmq.running
         finally:
             hookmq.kill()
+
+
+async def test_a_replay_goes_on_in_the_changed_endpoint(tmp_path: Path) -> None:
+    """What it has handed over by then, and what it hands over later, is sent; the counts add up."""
+    count = 800
+    async with Receiver() as one:
+        one.script = answer(500)
+        first = block(
+            "one", one.url(), extra="  pool_size = 2\n  retry.schedule = [0s]\n  breaker.failures = 1000000"
+        )
+        async with HookMQ(tmp_path, first) as hookmq:
+            client = await Client.connect(hookmq.port, "c1")
+            for number in range(1, count + 1):
+                client.send(Publish("a", b"%d" % number, 1, False, False, number))
+            for _ in range(count):
+                await client.expect(Puback)
+            await one.wait_for(lambda rs: len(rs) == count, 20)
+            one.script, one.delay = None, 0.003
+            replay = asyncio.create_task(command(hookmq, "dead", "replay", "--all", "--json"))
+            await one.wait_for(lambda rs: len(rs) > count + 100)
+            rewrite(hookmq, "pool_size = 2", "pool_size = 3")
+            assert (await reload(hookmq))["changes"] == ["webhooks.one: changed"]
+            assert not replay.done()
+            assert json.loads(await replay)["taken"] == count
+            await one.wait_for(lambda rs: len({r.id for r in rs[count:]}) == count, 20)
+            told = json.loads(await command(hookmq, "status", "--json"))["endpoints"][0]
+            assert (told["dead"], told["queued"]) == (0, 0)
+            await client.disconnect()
