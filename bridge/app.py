@@ -281,7 +281,7 @@ class App:
             found = changes(self.settings, settings, self.webhooks.stale)
             try:
                 self.webhooks.check(found)
-            except (EndpointError, EgressError) as error:
+            except (EndpointError, EgressError, StoreError) as error:
                 return Reloaded(False, [str(error)], warnings, [])
             await self.webhooks.apply(found, settings)
             self.settings = self.settings.model_copy(

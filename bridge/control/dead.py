@@ -113,8 +113,10 @@ async def purge(
     seqs: Sequence[int] | None,
     known: Callable[[int], Lane | Parked | None],
 ) -> AsyncGenerator[int, None]:
-    """Give up these dead letters of a lane, or all (None); yields how many went, slice by slice. `known` gives
-    what has come in the place of the lane with an id, by a reload."""
+    """Give up these dead letters of a lane, or all (None); yields how many went, slice by slice.
+
+    `known` gives what has come in the place of the lane with an id, by a reload.
+    """
     store = journal.store
     parts: Iterable[Sequence[int]] = (
         ([letter.seq for letter in part] for part in letters(store, lane.id, 0, store.head))

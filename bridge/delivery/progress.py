@@ -32,6 +32,8 @@ class Progress:
     def forget(self, lane: Lane) -> None:
         """Look after a lane no more: it has stopped, and its progress is committed."""
         lane.on_dirty = lane.on_active = None
+        # What it would tell now is behind what the lane in its place tells.
+        self._dirty = [one for one in self._dirty if one is not lane]
         if self.active.get(lane.id) is lane:
             del self.active[lane.id]
 

@@ -29,7 +29,7 @@ from bridge.events.expression import ExpressionError, Where, compile_where
 from bridge.events.formats import is_detailed
 from bridge.events.rules import Condition, Rules
 from bridge.journal.journal import Journal
-from bridge.journal.store import LaneState
+from bridge.journal.store import LaneState, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class Webhooks:
         self._loop = loop
         self._endpoints: tuple[Endpoint, ...] = settings.webhooks  # also those that are not enabled
         self._leaving: dict[int, Lane] = {}
+        self._just_parked: list[Parked] = []  # of which a batch to come may still have events
         self._conditions: dict[str, Where] = {}  # those in force, by their text
         self._files: dict[str, bytes] = {}  # by endpoint: what its files held when its lane was made
         self._changing = asyncio.Lock()
@@ -189,12 +190,19 @@ class Webhooks:
     # -- changing --------------------------------------------------------------------------------------
 
     def check(self, changes: Changes) -> None:
-        """Whether the endpoints that come and change can work. Raises EndpointError and EgressError."""
+        """Whether the endpoints that come and change can work. Raises EndpointError and EgressError, and
+        StoreError where the store takes nothing: endpoints that change would wait for it.
+        """
         for endpoint in (*changes.added, *changes.changed):
             state = LaneState(0, endpoint.name, self._store.head, [])
             Lane(endpoint, state, self._journal, self._loop, network=self._network, node=self._node)
             if endpoint.where is not None:
                 self._compile(endpoint)
+        for endpoint in changes.added:
+            self._store.lane(endpoint.name)  # made now, if new
+        self._journal.flush()
+        if not self._journal.lanes_stored:
+            raise StoreError("the store refuses to write at present")
 
     def stale(self, endpoint: Endpoint) -> bool:
         """Whether a file that an endpoint names (a secret, a certificate) holds something else by now."""
@@ -204,7 +212,8 @@ class Webhooks:
     async def apply(self, changes: Changes, settings: Settings) -> None:
         """Take up settings that `check` has let pass; `rules` are the new ones afterwards.
 
-        Events that come meanwhile go by the rules before. Waits while the store refuses to write.
+        Events that come meanwhile go by the rules before. Waits while the store refuses even the lanes'
+        progress.
         """
         async with self._changing:
             await self._apply(changes, settings)
@@ -220,7 +229,8 @@ class Webhooks:
         await self._stop(ending)
         while not self._stopped:
             self._journal.flush()  # the cursors, from which they go on
-            if not self._journal.stalled:
+            # On a full disk they are stored while new events are not, and it is the new lanes that make room.
+            if self._journal.lanes_stored:
                 break
             await asyncio.sleep(STALLED_S)
         if self._stopped:
@@ -250,12 +260,20 @@ class Webhooks:
         self.lanes = [*lanes, *self._leaving.values()]
         for lane in disabled:
             self._park(self._store.lane(lane.name))
+        if disabled:
+            parked = self.parked[-len(disabled) :]
+            self._just_parked += parked
+            self._journal.after(self._all_parked, parked)  # events of the open batch went by the rules before
         self.rules = self._make_rules()
-        self.dispatcher.set(self.lanes)
+        self.dispatcher.set(self.lanes, self._just_parked)
         for lane in fresh:
             lane.start()
             lane.hurry()
         self._look_again()
+
+    def _all_parked(self, parked: Sequence[Parked]) -> None:
+        self._just_parked = [one for one in self._just_parked if one not in parked]
+        self.dispatcher.set(self.lanes, self._just_parked)
 
     def _forget(self, lane: Lane) -> None:
         """The lane has stopped, and another one, or none, comes in its place."""
@@ -291,14 +309,16 @@ class Webhooks:
             gone = [lane for lane in done if lane.id in self._leaving]
             await self._stop(gone)
             self._journal.flush()
-            if self._stopped or self._journal.stalled:
+            if self._stopped:
                 return
+            if self._journal.stalled:
+                gone = []  # the next look parks them
             for lane in gone:
                 self.lanes.remove(lane)
                 self._forget(lane)
                 self._park(self._store.lane(lane.name))
                 log.info("webhook %s: removed, and no longer served", lane.name)
-            self.dispatcher.set(self.lanes)
+            self.dispatcher.set(self.lanes, self._just_parked)
         self._look_again()
 
 
