@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.config.settings import BacklogBound
 from bridge.delivery import lane as lane_module
+from bridge.delivery.dispatcher import Dispatcher
+from bridge.delivery.parked import Parked
 from bridge.delivery.progress import Progress
 from bridge.journal.batch import INDEX_BITS, Cursor
 from tests.integration import receiver as scripts
@@ -101,4 +104,32 @@ async def test_an_event_sent_again_by_hand_wakes_its_lane(
     assert first.replay([(seq, event)]) == [seq]
     assert list(progress.active) == [first.id]
     assert progress.low() == seq >> INDEX_BITS  # until its row is stored
+    box.kill()
+
+
+async def test_a_lane_that_is_forgotten_is_asked_no_more(receiver: Receiver) -> None:
+    """What it would tell could be behind what the lane in its place has told."""
+    box, progress = three(receiver.url())
+    box.lanes[0]._touch()
+    box.lanes[1]._touch()
+    progress.forget(box.lanes[0])
+    assert [change.lane for change in progress.cursors() if isinstance(change, Cursor)] == [box.lanes[1].id]
+    box.kill()
+
+
+async def test_a_lane_just_parked_pins_what_comes_to_it_still(receiver: Receiver) -> None:
+    """Events that the rules before had given it, in a batch that is committed only then."""
+    box = Rig(receiver.url())
+    parked = Parked(box.store.lane("kept"), box.store, BacklogBound())
+    dispatcher = Dispatcher()
+    dispatcher.set([box.lane], [parked])
+    box.journal.on_commit = [dispatcher.committed]
+    assert parked.low_batch() is None
+    seq = box.publish("x", targets=(parked.id,))
+    await until(lambda: parked.waiting == 1)
+    assert parked.low_batch() == seq >> INDEX_BITS
+    dispatcher.set([box.lane])
+    box.publish("x", targets=(parked.id, box.lane.id))
+    await until(lambda: box.lane.matched == 1)
+    assert parked.waiting == 1
     box.kill()
