@@ -280,7 +280,7 @@ class App:
                 return Reloaded(False, [str(message) for message in report.errors], warnings, [])
             found = changes(self.settings, settings, self.webhooks.stale)
             try:
-                self.webhooks.check(found)
+                await self.webhooks.check(found)
             except (EndpointError, EgressError, StoreError) as error:
                 return Reloaded(False, [str(error)], warnings, [])
             await self.webhooks.apply(found, settings)

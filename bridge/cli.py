@@ -9,6 +9,7 @@ so that `hookmq --help` and completion answer at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -244,8 +245,14 @@ def _load(conf: Path, old_conf: bool) -> Report:
 def _reread(conf: Path, old_conf: bool) -> Report:
     """The configuration as it is now, for a reload; never raises."""
     from bridge.config.load import load
+    from bridge.config.report import Message
 
-    return load(conf, os.environ, classic=True if old_conf else None)
+    report = load(conf, os.environ, classic=True if old_conf else None)
+    with contextlib.suppress(OSError):
+        if not conf.read_bytes().strip():
+            # Most likely it is being written: to take it for what is wanted would end every webhook.
+            report.messages.append(Message("error", conf, None, "", "the file is empty"))
+    return report
 
 
 def _print_messages(messages: Sequence[Message]) -> None:

@@ -4,7 +4,8 @@
 * A changed one stops, and goes on with its new settings from its cursor; meanwhile events wait in the log.
   What waits for a retry is due at once.
 * A removed one gets no new events and is sent what waits for it; then it is parked.
-* A disabled one is parked at once: what waits for it is kept within its bounds.
+* A disabled one, also one that is being removed, is parked at once: what waits for it is kept within its
+  bounds.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ PARKED_S = 60.0
 LEAVING_S = 0.5
 """How often it is looked whether a removed endpoint has been sent all."""
 STALLED_S = 0.1
+SLICE = 10
+"""Endpoints that are checked in one turn of the loop."""
 
 
 class Webhooks:
@@ -189,11 +192,13 @@ class Webhooks:
 
     # -- changing --------------------------------------------------------------------------------------
 
-    def check(self, changes: Changes) -> None:
+    async def check(self, changes: Changes) -> None:
         """Whether the endpoints that come and change can work. Raises EndpointError and EgressError, and
         StoreError where the store takes nothing: endpoints that change would wait for it.
         """
-        for endpoint in (*changes.added, *changes.changed):
+        for number, endpoint in enumerate((*changes.added, *changes.changed)):
+            if not number % SLICE:
+                await asyncio.sleep(0)  # others have their turn
             state = LaneState(0, endpoint.name, self._store.head, [])
             Lane(endpoint, state, self._journal, self._loop, network=self._network, node=self._node)
             if endpoint.where is not None:
@@ -222,6 +227,9 @@ class Webhooks:
         before = {lane.name: lane for lane in self.lanes}
         changed = [before[endpoint.name] for endpoint in changes.changed]
         disabled = [before[endpoint.name] for endpoint in changes.disabled]
+        # A removed one whose block is back, but disabled, is sent nothing more either.
+        unwanted = {endpoint.name for endpoint in settings.webhooks if not endpoint.enable}
+        disabled += [lane for lane in self._leaving.values() if lane.name in unwanted]
         ending = [*changed, *disabled]
         # A removed endpoint that comes back before it was sent all.
         back = [lane for lane in self._leaving.values() if lane.name in {one.name for one in changes.added}]

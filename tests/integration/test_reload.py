@@ -100,6 +100,46 @@ async def test_a_file_with_an_error_changes_nothing(tmp_path: Path) -> None:
             await client.disconnect()
 
 
+async def test_an_empty_file_ends_no_webhook(tmp_path: Path) -> None:
+    """A file that is being written is empty for a moment."""
+    async with Receiver() as one, HookMQ(tmp_path, block("one", one.url())) as hookmq:
+        for text in ("", " \n"):
+            hookmq.conf.write_text(text)
+            done = await reload(hookmq, ok=False)
+            assert done["errors"] == [f"{hookmq.conf}: error: the file is empty"]
+        client = await Client.connect(hookmq.port, "c1")
+        await client.publish("a", b"x", qos=1)
+        await one.wait_for(lambda rs: bodies(one) == ["x"])
+        await client.disconnect()
+
+
+async def test_an_endpoint_that_is_leaving_can_be_disabled_and_come_back(tmp_path: Path) -> None:
+    extra = "  ordering = client\n  pool_size = 1\n  cancel_timeout = 60s"
+    async with Receiver() as one:
+        one.script = hang
+        first = block("one", one.url(), extra=extra)
+        async with HookMQ(tmp_path, first + "# end") as hookmq:
+            client = await Client.connect(hookmq.port, "c1")
+            for number in range(5):
+                await client.publish("a", b"%d" % number, qos=1)
+            await one.wait_for(lambda rs: len(rs) == 1)
+            rewrite(hookmq, first, "")
+            await reload(hookmq)
+            one.script = None
+            rewrite(hookmq, "# end", first.replace("{", "{ enable = false,", 1) + "# end")
+            await reload(hookmq)  # which waits for the request that is out, and then gives it up
+            told = json.loads(await command(hookmq, "status", "--json"))
+            assert told["endpoints"] == []
+            assert [(p["name"], p["backlog_events"]) for p in told["not_served"]] == [("one", 5)]
+            assert len(one.requests) == 1
+            rewrite(hookmq, "enable = false,", "")
+            await reload(hookmq)
+            await client.publish("a", b"5", qos=1)
+            await one.wait_for(lambda rs: len(rs) == 7)
+            assert bodies(one) == ["0", "0", "1", "2", "3", "4", "5"]
+            await client.disconnect()
+
+
 async def test_a_changed_endpoint_goes_on_from_its_cursor(tmp_path: Path) -> None:
     """What was in flight, what waits for a retry and what waits behind comes by the new settings, once."""
     async with Receiver() as bad, Receiver() as good:
