@@ -57,7 +57,7 @@ class Webhooks:
         self.lanes: list[Lane] = []  # those that are served, in the order of the settings
         self.parked: list[Parked] = []
         self.attempts: AttemptRecorder | None = None
-        self.progress = Progress(journal.touch)
+        self.progress = Progress(journal.touch, loop.time)
         self.dead_bounds = DeadBounds(journal, loop)
         self.waiting: dict[int, int] = {}  # by lane: events from before the start
         self._node = settings.node.shown
