@@ -132,7 +132,12 @@ class Webhooks:
         texts: dict[str, Where] = {}
         for endpoint in self._enabled():
             lane = lanes[endpoint.name]
-            rules += [(lane, rule.event, rule.topic) for rule in endpoint.events]
+            rules += [
+                (lane, rule.event, rule.topic)
+                for rule in endpoint.events
+                # As in EMQX, whose receivers do not expect them.
+                if endpoint.format != "emqx" or (rule.topic or "").partition("/")[0] != "$SYS"
+            ]
             plain = endpoint
             if endpoint.where is not None:
                 where = texts[endpoint.where] = self._compile(endpoint)
