@@ -351,7 +351,7 @@ async def test_the_command_with_a_fault_of_tls_and_after_some_seconds_without(
     tmp_path: Path, command: Callable[[str], str]
 ) -> None:
     command("openssl")
-    with Command(tmp_path, "--fault", "tls-expired", "--seconds", "3") as receiver:
+    with Command(tmp_path, "--fault", "tls-expired", "--seconds", "8") as receiver:
         url = await receiver.line("url")
         tls = f'  tls {{ cacertfile = "{await receiver.line("cacertfile")}" }}\n'
         retry = f"  retry {{ schedule = [0s{', 0.5s' * 30}], jitter = 0 }}\n"
