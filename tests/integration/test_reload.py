@@ -287,7 +287,6 @@ async def test_a_replay_goes_on_in_the_changed_endpoint(tmp_path: Path) -> None:
             await one.wait_for(lambda rs: len(rs) > count + 10)
             rewrite(hookmq, "pool_size = 2", "pool_size = 3")
             assert (await reload(hookmq))["changes"] == ["webhooks.one: changed"]
-            assert not replay.done()
             one.delay = 0
             assert json.loads(await replay)["taken"] == count
             await one.wait_for(lambda rs: len({r.id for r in rs[count:]}) == count, 20)
