@@ -143,7 +143,7 @@ def test_a_setting_of_emqx_page(text: str, tmp_path: Path) -> None:
 
 def test_every_kind_of_setting_is_among_them() -> None:
     keys = {text.partition(" ")[0] for text in settings_of(EMQX)}
-    assert keys == {"triggers", "topics", "where", "signature", "ordering", "payload"}
+    assert keys == {"format", "triggers", "topics", "where", "signature", "ordering", "payload"}
 
 
 def test_the_figures_of_emqx_page() -> None:
