@@ -49,7 +49,7 @@ class Pool:
         self.target = target
         self.clock = clock
         self.connector = connector if connector is not None else Network(loop).connector(target)
-        self.compose = composer(target)  # None: a request is `head`, the event's number, and the body
+        self.compose = composer(target)  # None: `request` makes them
         self.sign = target.sign  # None: requests are not signed
         self.head = b""
         self.pieces = (b"", b"", b"")  # of a head with marks

@@ -71,7 +71,8 @@ class Webhooks:
         self._conditions: dict[str, Where] = {}  # those in force, by their text
         self._files: dict[str, bytes] = {}  # by endpoint: what its files held when its lane was made
         self._changing = asyncio.Lock()
-        self._timers: list[asyncio.TimerHandle | None] = [None, None]
+        self._expirer: asyncio.TimerHandle | None = None
+        self._looker: asyncio.TimerHandle | None = None  # while an endpoint is leaving
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         for endpoint in self._enabled():
@@ -178,7 +179,7 @@ class Webhooks:
     async def stop(self) -> None:
         """Send nothing new, and let requests in flight end."""
         self._stopped = True
-        for timer in self._timers:
+        for timer in (self._expirer, self._looker):
             if timer is not None:
                 timer.cancel()
         self.dead_bounds.stop()
@@ -189,7 +190,7 @@ class Webhooks:
         await asyncio.gather(*[lane.stop(deadline) for lane in lanes])
 
     def _expire_parked(self) -> None:
-        self._timers[0] = self._loop.call_later(PARKED_S, self._expire_parked)
+        self._expirer = self._loop.call_later(PARKED_S, self._expire_parked)
         for parked in self.parked:
             cursor = parked.expire()
             if cursor is not None:
@@ -297,14 +298,9 @@ class Webhooks:
         if self.attempts is not None and lane.attempts is not None:
             self.attempts.retire(lane.attempts)
 
-    @property
-    def leaving(self) -> Sequence[str]:
-        """Removed endpoints that are still sent what waits for them."""
-        return [lane.name for lane in self._leaving.values()]
-
     def _look_who_left(self) -> None:
         """Park the removed endpoints that have been sent all, and those that can be sent nothing."""
-        self._timers[1] = None
+        self._looker = None
         done = [
             lane for lane in self._leaving.values() if lane.health.off or not (lane.in_flight or lane.queued)
         ]
@@ -314,8 +310,8 @@ class Webhooks:
             self._look_again()
 
     def _look_again(self) -> None:
-        if self._leaving and self._timers[1] is None and not self._stopped:
-            self._timers[1] = self._loop.call_later(LEAVING_S, self._look_who_left)
+        if self._leaving and self._looker is None and not self._stopped:
+            self._looker = self._loop.call_later(LEAVING_S, self._look_who_left)
 
     async def _leave(self, done: Sequence[Lane]) -> None:
         async with self._changing:
