@@ -24,10 +24,11 @@ import pytest
 from scripts.receiver import answers
 from scripts.receiver.certificates import Certificates, make_certificates
 from scripts.receiver.faults import FAULTS, Options, mend, misbehave
+from tests.integration.commands import asked, said
 from tests.integration.mqtt_client import Client
 from tests.integration.process import ROOT, HookMQ, until, webhook
 from tests.integration.receiver import Receiver
-from tests.integration.test_operating import asked, publish, said
+from tests.integration.test_operating import publish
 
 WAIT_S = 0.2
 POLL_S = 0.02

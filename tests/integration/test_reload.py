@@ -8,13 +8,13 @@ import hmac
 import json
 import re
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from bridge.mqtt.packets import Puback, Publish
+from tests.integration.commands import asked, command
 from tests.integration.mqtt_client import Client
-from tests.integration.process import ROOT, HookMQ, until
+from tests.integration.process import HookMQ, until
 from tests.integration.receiver import Receiver, hang
 from tests.integration.receiver import status as answer
 
@@ -26,20 +26,11 @@ def block(name: str, url: str, *, topic: str = "#", extra: str = "") -> str:
     )
 
 
-async def command(hookmq: HookMQ, *args: str, ok: bool = True) -> bytes:
-    """`hookmq …`; what it printed."""
-    words = [sys.executable, "-m", "bridge", *args, "--store", str(hookmq.data)]
-    process = await asyncio.create_subprocess_exec(
-        *words, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode == (0 if ok else 1), err.decode()
-    return out
-
-
 async def reload(hookmq: HookMQ, *, ok: bool = True) -> dict[str, Any]:
     """`hookmq reload --json`."""
-    found: dict[str, Any] = json.loads(await command(hookmq, "reload", "--json", ok=ok))
+    done = await command("reload", "--json", "--store", str(hookmq.data))
+    assert done.returncode == (0 if ok else 1), done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -128,7 +119,7 @@ async def test_an_endpoint_that_is_leaving_can_be_disabled_and_come_back(tmp_pat
             one.script = None
             rewrite(hookmq, "# end", first.replace("{", "{ enable = false,", 1) + "# end")
             await reload(hookmq)  # which waits for the request that is out, and then gives it up
-            told = json.loads(await command(hookmq, "status", "--json"))
+            told = await asked(hookmq, "status")
             assert told["endpoints"] == []
             assert [(p["name"], p["backlog_events"]) for p in told["not_served"]] == [("one", 5)]
             assert len(one.requests) == 1
@@ -283,13 +274,16 @@ async def test_a_replay_goes_on_in_the_changed_endpoint(tmp_path: Path) -> None:
                 await client.expect(Puback)
             await one.wait_for(lambda rs: len(rs) == count, 20)
             one.script, one.delay = None, 0.03
-            replay = asyncio.create_task(command(hookmq, "dead", "replay", "--all", "--json"))
+            words = ("dead", "replay", "--all", "--json", "--store", str(hookmq.data))
+            replay = asyncio.create_task(command(*words))
             await one.wait_for(lambda rs: len(rs) > count + 10)
             rewrite(hookmq, "pool_size = 2", "pool_size = 3")
             assert (await reload(hookmq))["changes"] == ["webhooks.one: changed"]
             one.delay = 0
-            assert json.loads(await replay)["taken"] == count
+            replayed = await replay
+            assert replayed.returncode == 0, replayed.stderr
+            assert json.loads(replayed.stdout)["taken"] == count
             await one.wait_for(lambda rs: len({r.id for r in rs[count:]}) == count, 20)
-            told = json.loads(await command(hookmq, "status", "--json"))["endpoints"][0]
+            told = (await asked(hookmq, "status"))["endpoints"][0]
             assert (told["dead"], told["queued"]) == (0, 0)
             await client.disconnect()
