@@ -9,8 +9,10 @@ so that `hookmq --help` and completion answer at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,6 +94,8 @@ def _root(
 @app.command()
 def start(conf: Conf, old_conf: OldConf = False) -> int:
     """Run the broker until Ctrl-C or SIGTERM."""
+    if hasattr(signal, "SIGHUP") and not sys.stdin.isatty():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload that is asked for too early ends nothing
     report = _load(conf, old_conf)
     _print_messages(report.messages)
     if report.errors or report.settings is None:
@@ -241,8 +245,14 @@ def _load(conf: Path, old_conf: bool) -> Report:
 def _reread(conf: Path, old_conf: bool) -> Report:
     """The configuration as it is now, for a reload; never raises."""
     from bridge.config.load import load
+    from bridge.config.report import Message
 
-    return load(conf, os.environ, classic=True if old_conf else None)
+    report = load(conf, os.environ, classic=True if old_conf else None)
+    with contextlib.suppress(OSError):
+        if not conf.read_bytes().strip():
+            # Most likely it is being written: to take it for what is wanted would end every webhook.
+            report.messages.append(Message("error", conf, None, "", "the file is empty"))
+    return report
 
 
 def _print_messages(messages: Sequence[Message]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from bridge.broker.client import Client, Message
 from bridge.broker.hooks import ACCEPT
 from bridge.broker.plain_feed import KINDS, PlainFeed
-from bridge.events.event import Event, EventType
+from bridge.events.event import EventType
 from bridge.events.rules import Rules
 from bridge.journal.journal import Journal
 from bridge.mqtt.packets import Connect, Properties, Publish, Subscription
@@ -126,21 +126,9 @@ class EventFeed(PlainFeed):
         if targets is None:
             targets = self._rules.targets(EventType.MESSAGE_PUBLISH, topic)
         if targets:
-            self._append(
-                Event(
-                    10,  # EventType.MESSAGE_PUBLISH, as the plain number: this line runs for every message
-                    ts,
-                    client.clientid,
-                    client.username,
-                    client.peername,
-                    targets,
-                    topic,
-                    publish.payload,
-                    publish.qos,
-                    publish.retain,
-                    self._publish_data(publish, number),
-                )
-            )
+            data = self._publish_data(publish, number)
+            kind = EventType.MESSAGE_PUBLISH
+            self._append(self._from_publish(kind, client, publish, ts, targets, data))
 
     def on_dropped(self, client: Client, publish: Publish, ts: int, number: int, reason: str) -> None:
         kind = EventType.MESSAGE_DROPPED

@@ -86,13 +86,24 @@ class PlainFeed(Hooks):
 
     # -- clients and sessions --------------------------------------------------------------------------
 
+    def _happened(
+        self,
+        kind: EventType,
+        client: Client,
+        targets: tuple[int, ...],
+        data: dict[str, Any] | None,
+        topic: str = "",
+        qos: int = 0,
+    ) -> None:
+        """An event of a client, now."""
+        ts = int(self._clock() * 1000)
+        who = (client.clientid, client.username, client.peername)
+        self._append(Event(kind, ts, *who, targets, topic, qos=qos, data=data or None))
+
     def _lifecycle(self, kind: EventType, client: Client, **data: Any) -> None:
         targets = self._room(self._rules.lanes(kind))
         if targets:
-            ts = int(self._clock() * 1000)
-            self._append(
-                Event(kind, ts, client.clientid, client.username, client.peername, targets, data=data or None)
-            )
+            self._happened(kind, client, targets, data)
 
     def _on_filter(
         self,
@@ -104,21 +115,7 @@ class PlainFeed(Hooks):
     ) -> None:
         targets = self._room(self._rules.targets(kind, _real(topic_filter)))
         if targets:
-            ts = int(self._clock() * 1000)
-            self._append(
-                Event(
-                    kind,
-                    ts,
-                    client.clientid,
-                    client.username,
-                    client.peername,
-                    targets,
-                    topic_filter,
-                    b"",
-                    qos,
-                    data=data or None,
-                )
-            )
+            self._happened(kind, client, targets, data, topic_filter, qos)
 
     def on_connect(self, client: Client, connect: Connect) -> int:
         self._lifecycle(
@@ -170,24 +167,9 @@ class PlainFeed(Hooks):
             topic = _real(topic)  # as in EMQX: what is decided on is the filter that is shared
         targets = self._room(self._rules.targets(kind, topic))
         if targets:
-            ts = int(self._clock() * 1000)
-            data = {
-                "action": action,
-                "result": "allow" if allowed else "deny",
-                "authz_source": source,
-            }
-            self._append(
-                Event(
-                    kind,
-                    ts,
-                    client.clientid,
-                    client.username,
-                    client.peername,
-                    targets,
-                    topic,
-                    data=data,
-                )
-            )
+            result = "allow" if allowed else "deny"
+            data = {"action": action, "result": result, "authz_source": source}
+            self._happened(kind, client, targets, data, topic)
 
     def on_session_created(self, client: Client) -> None:
         self._lifecycle(EventType.SESSION_CREATED, client)

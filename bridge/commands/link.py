@@ -34,8 +34,8 @@ def store_path(conf: Path | None, store: Path | None) -> Path:
         except OSError as error:
             raise Failed(f"{conf}: cannot be read: {error.strerror or error}") from None
         if report.settings is None:
-            first = escape(str(report.errors[0])) if report.errors else f"{conf}: has errors"
-            raise Failed(f"{first} (or name the store with --store)")
+            found = "\n".join(escape(str(error)) for error in report.errors) or f"{conf}: has errors"
+            raise Failed(f"{found} (or name the store with --store)")
         path = report.settings.store_path
     try:
         return path.resolve()

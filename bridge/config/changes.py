@@ -31,15 +31,12 @@ class Changes:
     auth: bool = False
     restart: tuple[str, ...] = ()  # blocks of the file
 
-    def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.disabled or self.changed or self.auth or self.restart)
-
     def lines(self) -> list[str]:
         """One line for each, for people."""
-        found = [f"{_block(one)}: new" for one in self.added]
-        found += [f"{_block(one)}: changed" for one in self.changed]
-        found += [f"{_block(one)}: disabled, what waits for it is kept" for one in self.disabled]
-        found += [f"{_block(one)}: removed, it is sent what waits for it" for one in self.removed]
+        found = [f"{one.block}: new" for one in self.added]
+        found += [f"{one.block}: changed" for one in self.changed]
+        found += [f"{one.block}: disabled, what waits for it is kept" for one in self.disabled]
+        found += [f"{one.block}: removed, it is sent what waits for it" for one in self.removed]
         if self.auth:
             found.append("auth: changed, for clients that connect from now on")
         found += [f"{block}: changed, takes effect at the next start" for block in self.restart]
@@ -53,10 +50,6 @@ class Reloaded(NamedTuple):
     errors: list[str]
     warnings: list[str]
     changes: list[str]
-
-
-def _block(endpoint: Endpoint) -> str:
-    return "webhook" if endpoint.name == "default" else f"webhooks.{endpoint.name}"
 
 
 def files_digest(endpoint: Endpoint) -> bytes:

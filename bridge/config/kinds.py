@@ -11,25 +11,11 @@ from pydantic import SecretStr
 from bridge.config.node import Node, found
 from bridge.config.settings import Secret
 from bridge.config.units import SECONDS, Bad, Kind, Range, plain, quote, show_seconds
+from bridge.events.head import FRAMING
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name, RFC 9110 section 5.6.2."""
-OURS = frozenset(
-    {
-        "connection",
-        "content-length",
-        "expect",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "webhook-id",
-        "webhook-timestamp",
-        "webhook-attempt",
-        "webhook-signature",
-    }
-)
+OURS = FRAMING | {"webhook-id", "webhook-timestamp", "webhook-attempt", "webhook-signature"}
 """Headers that HookMQ sets itself: those of the connection, and those of each attempt."""
 
 

@@ -142,8 +142,7 @@ def _webhook(endpoint: Endpoint) -> list[str]:
         )
     }
     keys = [k for k in WEBHOOK.keys if k not in (BATCH_ENABLE, PAYLOAD_KEY) and k.kind is not SOURCE]
-    title = "webhook" if endpoint.name == "default" else f"webhooks.{endpoint.name}"
-    lines = [f"{title} {{", *_lines(keys, shown, **parts), *_signing(endpoint)]
+    lines = [f"{endpoint.block} {{", *_lines(keys, shown, **parts), *_signing(endpoint)]
     if endpoint.credentials is not None:
         lines += ["  credentials {", *("  " + line for line in _credentials(endpoint.credentials)), "  }"]
     if endpoint.headers:

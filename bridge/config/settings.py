@@ -201,6 +201,11 @@ class Endpoint(_Block):
     proxy: str | None = None  # http://[user:password@]host:port
     attempts: AttemptLog = AttemptLog()
 
+    @property
+    def block(self) -> str:
+        """Its block in the file."""
+        return "webhook" if self.name == "default" else f"webhooks.{self.name}"
+
 
 class Mqtt(_Block):
     """The `mqtt` block: what one client may use and what the broker may hold for it."""

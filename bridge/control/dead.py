@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from bridge.control.arguments import sequence
@@ -108,9 +108,15 @@ def find(store: Store, lanes: Sequence[Some], ids: Sequence[str]) -> list[tuple[
 
 
 async def purge(
-    journal: Journal, lane: Lane | Parked, seqs: Sequence[int] | None
+    journal: Journal,
+    lane: Lane | Parked,
+    seqs: Sequence[int] | None,
+    known: Callable[[int], Lane | Parked | None],
 ) -> AsyncGenerator[int, None]:
-    """Give up these dead letters of a lane, or all (None); yields how many went, slice by slice."""
+    """Give up these dead letters of a lane, or all (None); yields how many went, slice by slice.
+
+    `known` gives what has come in the place of the lane with an id, by a reload.
+    """
     store = journal.store
     parts: Iterable[Sequence[int]] = (
         ([letter.seq for letter in part] for part in letters(store, lane.id, 0, store.head))
@@ -120,6 +126,7 @@ async def purge(
     for part in parts:
         while journal.stalled:  # noqa: ASYNC110  nothing announces it to one who asks only now and then
             await asyncio.sleep(STALLED_S)
+        lane = known(lane.id) or lane
         # One that is being sent again at this moment is a dead letter no more.
         busy = lane.under_way(part) if isinstance(lane, Lane) else set()
         gone = [seq for seq in part if seq not in busy]

@@ -24,7 +24,7 @@ from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
-from bridge.delivery.replay import Progress, Replay
+from bridge.delivery.replay import NotServed, Progress, Replay
 from bridge.delivery.sample import business_event, send_test
 from bridge.events import catalogue
 from bridge.events.event import Event, EventType
@@ -115,6 +115,8 @@ class Service:
                 yield line
         except StoreError as error:
             raise Refused(f"the store cannot be used now: {error}") from None
+        except NotServed as error:
+            raise Refused(str(error)) from None
 
     # -- which endpoint --------------------------------------------------------------------------------
 
@@ -135,6 +137,13 @@ class Service:
                 f"the endpoint {name!r} is not served: it is disabled, or no more in the configuration"
             )
         raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
+
+    def _served(self, number: int) -> Lane | None:
+        """The lane of that id, which a reload may have put in another one's place."""
+        return next((lane for lane in self._plant.lanes if lane.id == number), None)
+
+    def _known(self, number: int) -> Lane | Parked | None:
+        return self._served(number) or next((one for one in self._plant.parked if one.id == number), None)
 
     def _ready(self, lane: Lane) -> Lane:
         if lane.health.off:
@@ -318,7 +327,7 @@ class Service:
         for lane, _ in chosen:
             self._ready(lane)
         for lane, seqs in chosen:
-            replay = Replay(lane, self._plant.journal)
+            replay = Replay(lane, self._plant.journal, self._served)
             async for progress in replay.dead(seqs):
                 yield {"progress": {"endpoint": lane.name, **_added(sums, progress)}}
             sums = Progress(**_added(sums, replay.progress))
@@ -338,7 +347,7 @@ class Service:
         count = 0
         total = sum(lane.dead if seqs is None else len(seqs) for lane, seqs in chosen)
         for lane, seqs in chosen:
-            async for purged in dead.purge(journal, lane, seqs):
+            async for purged in dead.purge(journal, lane, seqs, self._known):
                 count += purged
                 yield {"progress": {"endpoint": lane.name, "done": count, "total": total}}
         self._store_all()
@@ -361,7 +370,7 @@ class Service:
             return topic_filter is None or bool(event.topic and matches(topic_filter, event.topic))
 
         self._store_all()
-        replay = Replay(lane, self._plant.journal)
+        replay = Replay(lane, self._plant.journal, self._served)
         reaches = self._plant.retention.since
         async for progress in replay.log(self._plant.retention, wanted.since, until, fits):
             yield {"progress": {"endpoint": lane.name, **msgspec.to_builtins(progress)}}

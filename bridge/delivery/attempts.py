@@ -38,6 +38,9 @@ PAUSE_S = 0.02
 """Between two slices of failures."""
 MAX_FAILURES = 5000
 """Failures of one endpoint that may wait for the disk."""
+MAX_SUCCESSES = 128
+"""Successes of one endpoint that may wait for the disk: so few stay in the processor's cache, and what is
+written in a second is less."""
 TEXT_CHARACTERS = 256
 """Characters of a topic or client id that are kept."""
 ERROR_CHARACTERS = 500
@@ -86,7 +89,7 @@ class Attempts:
         self.name = name
         self.settings = settings
         self.missed = 0  # failures that found no room
-        self.retired = False  # its lane has ended
+        self.retired = 0  # its lane has ended: as which one of all
         self.succeeded = self._make_succeeded(now, settings.successes)
         self._timeout = timeout
         self._scrub = scrub
@@ -104,11 +107,17 @@ class Attempts:
         """Failed attempts among them."""
         return len(self._failures)
 
+    def shed(self, limit: int) -> int:
+        """Keep the latest successes, at most `limit`; how many these are."""
+        while len(self._successes) > limit:
+            self._successes.popleft()
+        return len(self._successes)
+
     # -- the sink --------------------------------------------------------------------------------------
 
     def _make_succeeded(self, now: Callable[[], float], successes: int) -> Callable[[Connection], None]:
         """The hot path: a closure, and no property on the way, since each attribute counts here."""
-        self._successes: deque[_First | Entry] = deque(maxlen=successes)
+        self._successes: deque[_First | Entry] = deque(maxlen=min(successes, MAX_SUCCESSES))
         append = self._successes.append
         cut = self._cut
 
@@ -256,6 +265,7 @@ class AttemptRecorder:
         self._loop = loop
         self._clock = clock
         self._sinks: deque[Attempts] = deque()
+        self._retired = 0  # how many have ended
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._trim_at = 0.0
@@ -269,10 +279,14 @@ class AttemptRecorder:
         return made
 
     def retire(self, sink: AttemptSink) -> None:
-        """Nothing comes from a sink any more; what it holds is still written."""
-        for one in self._sinks:
-            if one is sink:
-                one.retired = True
+        """Nothing comes from a sink any more; what it holds is still written.
+
+        Of an endpoint's successes these are the latest `settings.successes`: reloads may come faster than the
+        disk takes them.
+        """
+        if isinstance(sink, Attempts):
+            self._retired += 1
+            sink.retired = self._retired
 
     def start(self) -> None:
         """Begin to write."""
@@ -280,13 +294,22 @@ class AttemptRecorder:
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(TICK_S, self._tick)
-        if self._writing is None and any(sink.retired and not sink.waiting for sink in self._sinks):
-            self._sinks = deque([sink for sink in self._sinks if not sink.retired or sink.waiting])
+        if self._writing is None and any(sink.retired for sink in self._sinks):
+            self._tidy()
         if self._writing is None and (
             any(sink.waiting for sink in self._sinks) or self._loop.time() >= self._trim_at
         ):
             self._writing = self._loop.create_task(self._work())
             self._writing.add_done_callback(self._worked)
+
+    def _tidy(self) -> None:
+        """Let go of retired sinks that hold nothing, and of what is too old in the others."""
+        room: dict[str, int] = {}
+        for sink in sorted(self._sinks, key=lambda sink: sink.retired, reverse=True):
+            if sink.retired:
+                left = room.setdefault(sink.name, sink.settings.successes)
+                room[sink.name] = left - sink.shed(left)
+        self._sinks = deque([sink for sink in self._sinks if not sink.retired or sink.waiting])
 
     def _worked(self, task: asyncio.Task[None]) -> None:
         self._writing = None

@@ -1,6 +1,6 @@
 """The bytes of one request, where it is more than a constant head, an id and a body.
 
-Most endpoints are unsigned, have one URL and send a body: `Connection.send` writes their requests itself.
+Most endpoints are unsigned, have one URL and send a body: their requests are `bridge.delivery.request`'s.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class FillError(Exception):
 
 
 def composer(target: Target) -> Compose | None:
-    """What makes a target's requests; None where `Connection.send` does it itself."""
+    """What makes a target's requests; None where `bridge.delivery.request` does."""
     if target.fill is not None:
         return _filled
     if not target.has_body:

@@ -22,6 +22,7 @@ from bridge.delivery.faults import cause, explain
 from bridge.delivery.proxy import Proxy, ProxyError
 from bridge.delivery.resolver import Address, Lookup, Resolver, literal
 from bridge.delivery.retry import ErrorKind
+from bridge.delivery.sweep import Sweepers
 from bridge.delivery.target import Target
 
 STAGGER_S = 0.25
@@ -50,7 +51,7 @@ class Progress:
 
 
 class Network:
-    """What all endpoints share: the egress guard and the resolver's cache.
+    """What all endpoints share: the egress guard, the resolver's cache, and the timers of time limits.
 
     Another `guard` counts from the next connect on; connections that are open stay.
 
@@ -67,6 +68,7 @@ class Network:
         self.loop = loop
         self.guard = Guard(egress)
         self.resolver = Resolver(loop, lookup=lookup)
+        self.sweepers = Sweepers(loop)
 
     def connector(
         self, target: Target, *, name: str = "default", proxy: str | None = None, trust: Trust = "operator"
@@ -119,6 +121,11 @@ class Connector:
         self._fixed = None if fixed is None else (fixed,)  # where nothing needs to be resolved
         self._answer: tuple[Address, ...] = ()
         self._last: set[Address] = set()  # of that answer: those that failed or were slow
+
+    @property
+    def sweepers(self) -> Sweepers:
+        """What watches over time limits."""
+        return self._network.sweepers
 
     @property
     def by_proxy(self) -> Proxy | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bridge.delivery.lane import Lane
+from bridge.delivery.parked import Parked
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, Batch
 
@@ -13,14 +14,16 @@ class Dispatcher:
     """Gives every lane its events of a batch, with one pass over the batch, and lets it send."""
 
     def __init__(self, lanes: Iterable[Lane] = ()) -> None:
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[int, Lane | Parked] = {}
         self._only: Lane | None = None
         self.set(lanes)
 
-    def set(self, lanes: Iterable[Lane]) -> None:
-        """Serve these lanes from the next batch on."""
-        self._lanes = {lane.id: lane for lane in lanes}
-        self._only = next(iter(self._lanes.values())) if len(self._lanes) == 1 else None
+    def set(self, lanes: Iterable[Lane], parked: Iterable[Parked] = ()) -> None:
+        """Serve these lanes from the next batch on; `parked` still have events in batches to come."""
+        self._lanes = {one.id: one for one in parked}
+        served = {lane.id: lane for lane in lanes}
+        self._lanes.update(served)
+        self._only = next(iter(served.values())) if len(served) == len(self._lanes) == 1 else None
 
     def committed(self, batch: Batch) -> None:
         """A batch is committed and readable; batches come in ascending order of their numbers."""

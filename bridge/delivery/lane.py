@@ -43,10 +43,11 @@ LAZY_CURSOR_S = 0.1
 class Lane(Outcomes):
     """One endpoint; raises EndpointError if it cannot work as configured. For the loop's thread only.
 
-    `on_dirty` is called when the cursor has something new to commit; the journal then asks `cursor()` at its
-    next commit. `on_active(True)` is called when something comes up, and `on_active(False)` when there has
-    been nothing to do for a second: `low_batch()` is None then. `on_full(full)` is called when an endpoint
-    with `on_full = refuse` passes its bound, and again when there is room; `on_health` is an `OnChange`.
+    `on_dirty` is called when the cursor has something new to commit, and `on_pressing` when it belongs to a
+    change that was told: then the commit of that change asks for `cursor()`, else one soon. `on_active(True)`
+    is called when something comes up, and `on_active(False)` when there has been nothing to do for a second:
+    `low_batch()` is None then. `on_full(full)` is called when an endpoint with `on_full = refuse` passes its
+    bound, and again when there is room; `on_health` is an `OnChange`.
     `network` is what all endpoints share: egress guard and resolver; `trust` says whose endpoint it is;
     `node` is this HookMQ's name in bodies.
     """
@@ -67,6 +68,7 @@ class Lane(Outcomes):
         self.id = state.id
         self.endpoint = endpoint
         self.on_dirty: Callable[[], None] | None = None
+        self.on_pressing: Callable[[], None] | None = None
         self.on_active: Callable[[bool], None] | None = None
         self.leaving = False  # removed: it is sent what waits for it, and then it ends
         self.matched = 0  # events that its rules and its condition wanted
@@ -205,9 +207,14 @@ class Lane(Outcomes):
 
     def cursor(self) -> Cursor:
         """The lane's progress, for the commit that takes it together with all changes told so far."""
-        self.dirty = False
-        holes = sorted(set(self._unsettled())) if self.pool.in_flight or self._retries.any else []
-        self._retries.unstored.clear()
+        self.dirty = self.pressing = False
+        holes: list[int] = []
+        if self._retries.any:
+            holes = sorted(set(self._unsettled()))
+            self._retries.unstored.clear()
+        elif self.pool.in_flight:
+            holes = [c.seq for c in self.pool.connections if c.busy and c.row is None]
+            holes.sort()
         return Cursor(self.id, self._backlog.position, holes)
 
     def low_batch(self) -> int | None:
@@ -321,15 +328,22 @@ class Lane(Outcomes):
     def _progress(self) -> None:
         """Something was settled without a row."""
         if len(self._retries.held) <= MANY_HOLES:
-            self._touch()
+            self._dirtied()
         elif self._touch_timer is None:
             self._touch_timer = self._loop.call_later(LAZY_CURSOR_S, self._touch_late)
 
     def _touch_late(self) -> None:
         self._touch_timer = None
-        self._touch()
+        self._dirtied()
 
     def _touch(self) -> None:
+        if not self.pressing:
+            self.pressing = True
+            self._dirtied()
+            if self.on_pressing is not None:
+                self.on_pressing()
+
+    def _dirtied(self) -> None:
         if not self.dirty:
             self.dirty = True
             if self._tick_timer is None and not self._stopping:
@@ -367,8 +381,8 @@ class Lane(Outcomes):
 
     @property
     def room(self) -> int:
-        """How many more rows it may have."""
-        return 0 if self._blocked() else self._max_retrying - self._retries.retrying
+        """How many more rows it may have; none while it stops, for another lane may come in its place."""
+        return 0 if self._stopping or self._blocked() else self._max_retrying - self._retries.retrying
 
     def under_way(self, seqs: Iterable[int]) -> set[int]:
         """Those of these events that have a row, are being sent, or wait for their turn."""

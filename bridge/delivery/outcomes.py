@@ -45,6 +45,7 @@ class Outcomes(Sender):
         node: str | None,
     ) -> None:
         self.dirty = False  # progress was made since the last `cursor()`
+        self.pressing = False  # and the next commit has to take it
         self.delivered = 0  # events
         self.failed = 0  # attempts
         self.retried = 0  # attempts that were not an event's first

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from bridge.config.settings import BacklogBound
 from bridge.delivery.backlog import Backlog
+from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, Cursor
 from bridge.journal.store import LaneState, Store
 
@@ -42,6 +43,13 @@ class Parked:
     def waiting(self) -> int:
         """Events kept for it in the log; those with a retry row are not among them."""
         return self._backlog.events + len(self._holes)
+
+    def take(self, items: Sequence[tuple[int, Event]], end: int) -> None:
+        """Count just committed events that were for it before it was parked."""
+        self._backlog.push(items, end)
+
+    def pump(self) -> None:
+        """Nothing is sent."""
 
     def under_way(self, seqs: Iterable[int]) -> set[int]:
         """Those of these events that are being sent: none."""

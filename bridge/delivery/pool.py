@@ -1,4 +1,4 @@
-"""The connections to one endpoint: opened when needed, reused, swept for their time limits by one timer.
+"""The connections to one endpoint: opened when needed, reused, swept for their time limits.
 
 * The connection used last is used next, so that those a lower load does not need end by `IDLE_S`.
 * After a connect that failed no other is begun for a pause that doubles from `PAUSE_MIN_S` to `PAUSE_MAX_S`:
@@ -23,6 +23,8 @@ from bridge.delivery.target import Target
 IDLE_S = 60.0
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0
+CALM_SWEEPS = 20
+"""After so many sweeps with nothing in flight a pool has a timer of its own, for idle connections."""
 
 
 class Pool:
@@ -47,7 +49,7 @@ class Pool:
         self.target = target
         self.clock = clock
         self.connector = connector if connector is not None else Network(loop).connector(target)
-        self.compose = composer(target)  # None: a request is `head`, the event's number, and the body
+        self.compose = composer(target)  # None: `request` makes them
         self.sign = target.sign  # None: requests are not signed
         self.head = b""
         self.pieces = (b"", b"", b"")  # of a head with marks
@@ -58,7 +60,7 @@ class Pool:
         self.loop = loop
         self.now = loop.time
         self.memo = b"\0"  # a whole keep-alive 2xx response as it came last; nothing equals this one
-        self.slow = True  # the sweep's timer does not run at the pace of requests
+        self.slow = True  # it is not swept at the pace of requests
         self.resent = 0  # requests that met a connection which the server had closed
         self.opened = 0  # TCP connections, made
         self.idle: list[Connection] = []
@@ -66,8 +68,9 @@ class Pool:
         self.on_success: Callable[[Connection], None] = _nobody
         self.on_failure: Callable[[Connection, Outcome], None] = _nobody_failed
         self.on_free: Callable[[], None] = _nothing
-        self._interval = min(max(timeout / 20, 0.005), 0.1)
-        self._timer: asyncio.TimerHandle | None = None
+        self._sweeper = self.connector.sweepers.every(min(max(timeout / 20, 0.005), 0.1))
+        self._calm = 0  # sweeps in a row that found nothing in flight
+        self._timer: asyncio.TimerHandle | None = None  # for idle connections, while `slow`
         self._pause = 0.0
         self._pause_timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -125,8 +128,8 @@ class Pool:
             self.connections.discard(connection)
             return
         self.idle.append(connection)
-        if self._timer is None:
-            self._sweep()
+        if self.slow and self._timer is None:
+            self._timer = self.loop.call_later(IDLE_S, self._sweep_idle)
 
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
@@ -165,24 +168,36 @@ class Pool:
             self.on_free()
 
     def watch(self) -> None:
-        """A request is out: sweep at the pace that its time limit asks for."""
+        """A request is out: be swept at the pace that its time limit asks for."""
         self.slow = False
+        self._calm = 0
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(self._interval, self._sweep)
+            self._timer = None
+        self._sweeper.join(self)
 
-    def _sweep(self) -> None:
-        self._timer = None
-        now = self.now()
+    def sweep(self, now: float) -> bool:
+        """End what has passed its limit at `now` (loop time); whether to go on at this pace."""
         for connection in [c for c in self.connections if c.deadline <= now]:
             if connection.deadline <= now:  # an outcome before it in this sweep may have used it again
                 connection.expire()
-        if self._closed or self._timer is not None or not self.connections:
-            self.slow = self._timer is None
-            return
-        self.slow = self.in_flight == 0
-        delay = min(c.deadline for c in self.idle) - now if self.slow else self._interval
-        self._timer = self.loop.call_later(max(delay, self._interval), self._sweep)
+        if len(self.connections) > len(self.idle):
+            self._calm = 0
+            return True
+        self._calm += 1
+        if self._calm < CALM_SWEEPS and self.connections:
+            return True
+        self.slow = True
+        if self.idle and not self._closed:
+            delay = max(min(c.deadline for c in self.idle) - now, 0.001)
+            self._timer = self.loop.call_later(delay, self._sweep_idle)
+        return False
+
+    def _sweep_idle(self) -> None:
+        self._timer = None
+        self._calm = CALM_SWEEPS
+        if self.sweep(self.now()) and self.slow:  # what has ended has brought a request
+            self.watch()
 
     def close(self) -> None:
         """Close all connections at once; requests on them have no outcome."""
@@ -191,6 +206,7 @@ class Pool:
             if timer is not None:
                 timer.cancel()
         self._timer = self._pause_timer = None
+        self._sweeper.leave(self)
         for connection in list(self.connections):
             connection.busy = False
             connection.abort()

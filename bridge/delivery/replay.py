@@ -44,26 +44,43 @@ class Progress(msgspec.Struct):
     waiting: bool = False  # for room at the lane
 
 
+class NotServed(Exception):
+    """The lane has ended, and no other one has come in its place."""
+
+
 class Replay:
     """One replay of one lane. Iterate over `log` or `dead` to run it: it yields now and then, and at its end;
     to stop it, stop iterating. Before it the caller commits what is open, so that the store knows all dead
-    letters. Raises StoreError."""
+    letters. `current` gives the lane that has come in the place of the one with an id, by a reload, or None.
+    Raises StoreError and NotServed."""
 
-    def __init__(self, lane: Lane, journal: Journal) -> None:
+    def __init__(
+        self, lane: Lane, journal: Journal, current: Callable[[int], Lane | None] | None = None
+    ) -> None:
         self.progress = Progress()
-        self._lane = lane
+        self._first = lane
+        self._current = current
         self._journal = journal
         self._store: Store = journal.store
         self._loop = asyncio.get_running_loop()
         self._outstanding: set[int] = set()
         self._told = self._loop.time()
 
+    @property
+    def _lane(self) -> Lane:
+        if self._current is None:
+            return self._first
+        lane = self._current(self._first.id)
+        if lane is None:
+            raise NotServed(f"{self._first.name} is no longer served")
+        return lane
+
     async def log(
         self, retention: Retention, since: int, until: int, wanted: Callable[[Event], bool]
     ) -> AsyncIterator[Progress]:
         """The lane's events from `since` to `until` (Unix ms, exclusive) that are `wanted`, dead letters
         included, as far as the log and the dead letters reach."""
-        store, lane, progress = self._store, self._lane, self.progress
+        store, lane_id, progress = self._store, self._lane.id, self.progress
         first, behind = retention.span(since, until)
         start = retention.bytes_before(first)
         end = store.head if behind is None else behind << INDEX_BITS
@@ -79,7 +96,7 @@ class Replay:
             async for told in self._hand_over([s for s, e in events.items() if fits(e)], set(events)):
                 yield told
         while position < end:
-            items, after = store.read(lane.id, position, READ_BYTES)
+            items, after = store.read(lane_id, position, READ_BYTES)
             after = max(min(after, end), position)
             found = {seq: event for seq, event in items if seq < after}
             dead: set[int] = set()
@@ -127,7 +144,7 @@ class Replay:
     ) -> AsyncIterator[Progress]:
         """Give the lane these events as it has room. `dead`: those that are dead letters. `events`: where
         they are in memory already."""
-        lane, progress = self._lane, self.progress
+        progress = self.progress
         index = 0
         while index < len(seqs):
             room = self._room()
@@ -144,6 +161,7 @@ class Replay:
             found = self._store.fetch(part) if events is None else events
             progress.gone += sum(1 for seq in part if seq not in found)
             there = [(seq, found[seq]) for seq in part if seq in found]
+            lane = self._lane
             taken = lane.replay(there)
             lane.dead -= sum(1 for seq in taken if seq in dead)
             self._outstanding.update(taken)
@@ -154,11 +172,12 @@ class Replay:
             await asyncio.sleep(0)
 
     def _room(self) -> int:
+        lane = self._lane
         if self._journal.stalled:
             return 0
         if len(self._outstanding) >= OUTSTANDING - SLICE:
-            self._outstanding &= self._lane.under_way(self._outstanding)
-        return min(OUTSTANDING - len(self._outstanding), self._lane.room - RESERVE)
+            self._outstanding &= lane.under_way(self._outstanding)
+        return min(OUTSTANDING - len(self._outstanding), lane.room - RESERVE)
 
     def _due(self) -> bool:
         now = self._loop.time()

@@ -387,7 +387,7 @@ class Sender:
         raise NotImplementedError
 
     def _touch(self) -> None:
-        """The cursor has something new to commit."""
+        """The cursor has something new that goes with the next commit."""
         raise NotImplementedError
 
 

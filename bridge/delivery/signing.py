@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from bridge.config.secret import HMAC_PREFIX, PRIVATE_PREFIX, SecretError, check_standard, reveal
 from bridge.config.settings import Endpoint, Signature
 from bridge.delivery.errors import EndpointError
+from bridge.events.head import FRAMING
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -43,10 +44,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PLACEHOLDERS = {"id": b"%(id)b", "timestamp": b"%(timestamp)d", "body": b"%(body)b"}
 _FIXED = {"standard": "webhook-signature", "mes": "x-mes-signature", "eryxon": "X-Eryxon-Signature"}
-_TAKEN = frozenset(
-    {"host", "content-type", "content-length", "transfer-encoding", "connection", "keep-alive", "te"}
-    | {"trailer", "upgrade", "expect", "user-agent", "authorization", "cookie"}
-)
+_TAKEN = FRAMING | {"host", "content-type", "user-agent", "authorization", "cookie"}
 
 
 class SigningError(Exception):

@@ -24,7 +24,7 @@ from bridge.delivery.credentials import authorization, has_authorization
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.signing import make_signer
 from bridge.delivery.tls import shared_context
-from bridge.events.head import URL_SAFE
+from bridge.events.head import FRAMING, URL_SAFE
 from bridge.events.interface import Format
 from bridge.events.placeholders import has_placeholder
 
@@ -32,9 +32,6 @@ __all__ = ["DEFAULT_PORTS", "LINES_MARK", "TARGET_MARK", "EndpointError", "Targe
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_OURS_ALONE = frozenset(
-    {"content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect"}
-)
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 _QUOTED_PLACEHOLDER = re.compile(r"\$%7B(.*?)%7D")
 _SECRET_HEADER = re.compile(r"auth|cookie|key|pass|secret|sign|token", re.IGNORECASE)
@@ -198,7 +195,7 @@ class Target:
             if not _TOKEN.fullmatch(name):
                 raise EndpointError(endpoint.name, key, "not a header name (RFC 9110 section 5.1)")
             filled = self.fill is not None and has_placeholder(value)
-            if lower in _OURS_ALONE or lower in signed or lower.startswith("webhook-"):
+            if lower in FRAMING or lower in signed or lower.startswith("webhook-"):
                 if filled:
                     raise EndpointError(
                         endpoint.name, key, "it is set by HookMQ alone and cannot hold a placeholder"

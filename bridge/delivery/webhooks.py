@@ -4,7 +4,8 @@
 * A changed one stops, and goes on with its new settings from its cursor; meanwhile events wait in the log.
   What waits for a retry is due at once.
 * A removed one gets no new events and is sent what waits for it; then it is parked.
-* A disabled one is parked at once: what waits for it is kept within its bounds.
+* A disabled one, also one that is being removed, is parked at once: what waits for it is kept within its
+  bounds.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bridge.events.expression import ExpressionError, Where, compile_where
 from bridge.events.formats import is_detailed
 from bridge.events.rules import Condition, Rules
 from bridge.journal.journal import Journal
-from bridge.journal.store import LaneState
+from bridge.journal.store import LaneState, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ PARKED_S = 60.0
 LEAVING_S = 0.5
 """How often it is looked whether a removed endpoint has been sent all."""
 STALLED_S = 0.1
+SLICE = 10
+"""Endpoints that are checked in one turn of the loop."""
 
 
 class Webhooks:
@@ -54,7 +57,7 @@ class Webhooks:
         self.lanes: list[Lane] = []  # those that are served, in the order of the settings
         self.parked: list[Parked] = []
         self.attempts: AttemptRecorder | None = None
-        self.progress = Progress(journal.touch)
+        self.progress = Progress(journal.touch, loop.time)
         self.dead_bounds = DeadBounds(journal, loop)
         self.waiting: dict[int, int] = {}  # by lane: events from before the start
         self._node = settings.node.shown
@@ -64,10 +67,12 @@ class Webhooks:
         self._loop = loop
         self._endpoints: tuple[Endpoint, ...] = settings.webhooks  # also those that are not enabled
         self._leaving: dict[int, Lane] = {}
+        self._just_parked: list[Parked] = []  # of which a batch to come may still have events
         self._conditions: dict[str, Where] = {}  # those in force, by their text
         self._files: dict[str, bytes] = {}  # by endpoint: what its files held when its lane was made
         self._changing = asyncio.Lock()
-        self._timers: list[asyncio.TimerHandle | None] = [None, None]
+        self._expirer: asyncio.TimerHandle | None = None
+        self._looker: asyncio.TimerHandle | None = None  # while an endpoint is leaving
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         for endpoint in self._enabled():
@@ -129,7 +134,12 @@ class Webhooks:
         texts: dict[str, Where] = {}
         for endpoint in self._enabled():
             lane = lanes[endpoint.name]
-            rules += [(lane, rule.event, rule.topic) for rule in endpoint.events]
+            rules += [
+                (lane, rule.event, rule.topic)
+                for rule in endpoint.events
+                # As in EMQX, whose receivers do not expect them.
+                if endpoint.format != "emqx" or (rule.topic or "").partition("/")[0] != "$SYS"
+            ]
             types += [(lane, pattern) for pattern in endpoint.types]
             plain = endpoint
             if endpoint.where is not None:
@@ -171,7 +181,7 @@ class Webhooks:
     async def stop(self) -> None:
         """Send nothing new, and let requests in flight end."""
         self._stopped = True
-        for timer in self._timers:
+        for timer in (self._expirer, self._looker):
             if timer is not None:
                 timer.cancel()
         self.dead_bounds.stop()
@@ -182,7 +192,7 @@ class Webhooks:
         await asyncio.gather(*[lane.stop(deadline) for lane in lanes])
 
     def _expire_parked(self) -> None:
-        self._timers[0] = self._loop.call_later(PARKED_S, self._expire_parked)
+        self._expirer = self._loop.call_later(PARKED_S, self._expire_parked)
         for parked in self.parked:
             cursor = parked.expire()
             if cursor is not None:
@@ -190,13 +200,22 @@ class Webhooks:
 
     # -- changing --------------------------------------------------------------------------------------
 
-    def check(self, changes: Changes) -> None:
-        """Whether the endpoints that come and change can work. Raises EndpointError and EgressError."""
-        for endpoint in (*changes.added, *changes.changed):
+    async def check(self, changes: Changes) -> None:
+        """Whether the endpoints that come and change can work. Raises EndpointError and EgressError, and
+        StoreError where the store takes nothing: endpoints that change would wait for it.
+        """
+        for number, endpoint in enumerate((*changes.added, *changes.changed)):
+            if not number % SLICE:
+                await asyncio.sleep(0)  # others have their turn
             state = LaneState(0, endpoint.name, self._store.head, [])
             Lane(endpoint, state, self._journal, self._loop, network=self._network, node=self._node)
             if endpoint.where is not None:
                 self._compile(endpoint)
+        for endpoint in changes.added:
+            self._store.lane(endpoint.name)  # made now, if new
+        self._journal.flush()
+        if not self._journal.lanes_stored:
+            raise StoreError("the store refuses to write at present")
 
     def stale(self, endpoint: Endpoint) -> bool:
         """Whether a file that an endpoint names (a secret, a certificate) holds something else by now."""
@@ -206,7 +225,8 @@ class Webhooks:
     async def apply(self, changes: Changes, settings: Settings) -> None:
         """Take up settings that `check` has let pass; `rules` are the new ones afterwards.
 
-        Events that come meanwhile go by the rules before. Waits while the store refuses to write.
+        Events that come meanwhile go by the rules before. Waits while the store refuses even the lanes'
+        progress.
         """
         async with self._changing:
             await self._apply(changes, settings)
@@ -215,6 +235,9 @@ class Webhooks:
         before = {lane.name: lane for lane in self.lanes}
         changed = [before[endpoint.name] for endpoint in changes.changed]
         disabled = [before[endpoint.name] for endpoint in changes.disabled]
+        # A removed one whose block is back, but disabled, is sent nothing more either.
+        unwanted = {endpoint.name for endpoint in settings.webhooks if not endpoint.enable}
+        disabled += [lane for lane in self._leaving.values() if lane.name in unwanted]
         ending = [*changed, *disabled]
         # A removed endpoint that comes back before it was sent all.
         back = [lane for lane in self._leaving.values() if lane.name in {one.name for one in changes.added}]
@@ -222,7 +245,8 @@ class Webhooks:
         await self._stop(ending)
         while not self._stopped:
             self._journal.flush()  # the cursors, from which they go on
-            if not self._journal.stalled:
+            # On a full disk they are stored while new events are not, and it is the new lanes that make room.
+            if self._journal.lanes_stored:
                 break
             await asyncio.sleep(STALLED_S)
         if self._stopped:
@@ -252,12 +276,20 @@ class Webhooks:
         self.lanes = [*lanes, *self._leaving.values()]
         for lane in disabled:
             self._park(self._store.lane(lane.name))
+        if disabled:
+            parked = self.parked[-len(disabled) :]
+            self._just_parked += parked
+            self._journal.after(self._all_parked, parked)  # events of the open batch went by the rules before
         self.rules = self._make_rules()
-        self.dispatcher.set(self.lanes)
+        self.dispatcher.set(self.lanes, self._just_parked)
         for lane in fresh:
             lane.start()
             lane.hurry()
         self._look_again()
+
+    def _all_parked(self, parked: Sequence[Parked]) -> None:
+        self._just_parked = [one for one in self._just_parked if one not in parked]
+        self.dispatcher.set(self.lanes, self._just_parked)
 
     def _forget(self, lane: Lane) -> None:
         """The lane has stopped, and another one, or none, comes in its place."""
@@ -268,14 +300,9 @@ class Webhooks:
         if self.attempts is not None and lane.attempts is not None:
             self.attempts.retire(lane.attempts)
 
-    @property
-    def leaving(self) -> Sequence[str]:
-        """Removed endpoints that are still sent what waits for them."""
-        return [lane.name for lane in self._leaving.values()]
-
     def _look_who_left(self) -> None:
         """Park the removed endpoints that have been sent all, and those that can be sent nothing."""
-        self._timers[1] = None
+        self._looker = None
         done = [
             lane for lane in self._leaving.values() if lane.health.off or not (lane.in_flight or lane.queued)
         ]
@@ -285,22 +312,24 @@ class Webhooks:
             self._look_again()
 
     def _look_again(self) -> None:
-        if self._leaving and self._timers[1] is None and not self._stopped:
-            self._timers[1] = self._loop.call_later(LEAVING_S, self._look_who_left)
+        if self._leaving and self._looker is None and not self._stopped:
+            self._looker = self._loop.call_later(LEAVING_S, self._look_who_left)
 
     async def _leave(self, done: Sequence[Lane]) -> None:
         async with self._changing:
             gone = [lane for lane in done if lane.id in self._leaving]
             await self._stop(gone)
             self._journal.flush()
-            if self._stopped or self._journal.stalled:
+            if self._stopped:
                 return
+            if self._journal.stalled:
+                gone = []  # the next look parks them
             for lane in gone:
                 self.lanes.remove(lane)
                 self._forget(lane)
                 self._park(self._store.lane(lane.name))
                 log.info("webhook %s: removed, and no longer served", lane.name)
-            self.dispatcher.set(self.lanes)
+            self.dispatcher.set(self.lanes, self._just_parked)
         self._look_again()
 
 

@@ -42,21 +42,12 @@ _SAFE_IN_HEADER = re.compile(rf"(?! )[\x20-\x24\x26-\x7e]{{0,{MAX_VALUE}}}(?<! )
 _SAFE_IN_CLOUDEVENTS = re.compile(rf"[!#$&-~]{{0,{MAX_VALUE}}}").fullmatch
 _PART_OF_ESCAPE = re.compile(r"%[0-9A-F]?$")
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*")
-# Those that frame a request or say where it goes; a client's data must not.
-_FIXED = frozenset(
-    {
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-    }
+FRAMING = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+"""Headers, in lower case, that say how a request stands on its connection: HookMQ's alone."""
+# Those, and what says where a request goes; a client's data must not.
+_FIXED = FRAMING | {"host", "proxy-connection"}
 
 
 def _encoded(text: str, safe: str) -> str:

@@ -149,6 +149,11 @@ class Journal:
         """Whether a committed batch still waits for its sync."""
         return bool(self._waiting)
 
+    @property
+    def lanes_stored(self) -> bool:
+        """Whether all that lanes have told is in the store, be it that new events find no room there."""
+        return not any(_of_lane(change) for batch in (*self._closed, self._open) for change in batch.changes)
+
     # -- the end of the turn ---------------------------------------------------------------------------
 
     def _book(self) -> None:

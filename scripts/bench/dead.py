@@ -6,7 +6,7 @@ import socket
 import statistics
 from pathlib import Path
 
-from scripts.bench.process import Broker, Sink, publish
+from scripts.bench.process import Broker, Sink, publish, webhook
 
 EVENTS = 150_000
 PAYLOAD = 100
@@ -22,10 +22,9 @@ def _refusing() -> str:
 def _pace(folder: Path, other: str | None) -> tuple[float, float]:
     """Events/s at the healthy endpoint, beside another if an address is given, and processor µs an event."""
     sink = Sink()
-    urls = [f"http://127.0.0.1:{sink.port}/hook"]
-    if other is not None:
-        urls.append(other)
-    broker = Broker(folder, "", command=("-m", "scripts.bench.several", str(folder), *urls))
+    beside = f"""
+webhooks.other {{ url = "{other}", events = [ {{ event = on_message_publish, topic = "bench/#" }} ] }}"""
+    broker = Broker(folder, webhook(sink.port), extra="" if other is None else beside)
     try:
         publish(broker.port, "--count", 20_000, "--size", PAYLOAD, "--publishers", 10)
         sink.wait_for(20_000, 60)

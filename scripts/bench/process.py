@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +66,8 @@ class Sink:
 class Broker:
     """A real `hookmq start` on a configuration of its own."""
 
-    def __init__(
-        self, folder: Path, webhook: str, *, extra: str = "", command: Sequence[str] | None = None
-    ) -> None:
-        """Start it; `command` are arguments of Python that start it in another way."""
+    def __init__(self, folder: Path, webhook: str, *, extra: str = "") -> None:
+        """Start it."""
         folder.mkdir(parents=True, exist_ok=True)
         conf = folder / "nanomq.conf"
         conf.write_text(
@@ -83,7 +80,7 @@ log {{ to = [file], dir = "{folder}", level = warn }}
 """
         )
         self.process = subprocess.Popen(
-            [sys.executable, *(command or ("-m", "bridge", "start", "--conf", str(conf)))],
+            [sys.executable, "-m", "bridge", "start", "--conf", str(conf)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

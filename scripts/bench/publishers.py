@@ -105,7 +105,6 @@ async def main() -> None:
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--stamp", action="store_true")
-    parser.add_argument("--topics", type=int, default=0)
     args = parser.parse_args()
     loop = asyncio.get_running_loop()
     each = args.count // args.publishers

@@ -62,8 +62,7 @@ def webhook(url: str, *events: str, extra: str = "", **keys: object) -> str:
 class HookMQ:
     """One HookMQ, started and ended as often as a test wants. `blocks` are HOCON and come after the defaults.
 
-    `prefix` is a command that runs it (strace), `env` what is added to the environment. `command` are the
-    arguments of Python; another entry than `hookmq start` can be set there.
+    `prefix` is a command that runs it (strace), `env` what is added to the environment.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class HookMQ:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("HOOKMQ_")}
         self.env = {**clean, "PYTHONUNBUFFERED": "1", **(env or {})}
         self.prefix = tuple(prefix)
-        self.command: Sequence[str] = ("-m", "bridge", "start", "--conf", str(self.conf))
         self.port = 0
         self.start_s = 20.0  # until it is ready
         self.process: subprocess.Popen[bytes] | None = None
@@ -112,7 +110,7 @@ class HookMQ:
         self._starts += 1
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, *self.command],
+                [*self.prefix, sys.executable, "-m", "bridge", "start", "--conf", str(self.conf)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -24,10 +24,11 @@ import pytest
 from scripts.receiver import answers
 from scripts.receiver.certificates import Certificates, make_certificates
 from scripts.receiver.faults import FAULTS, Options, mend, misbehave
+from tests.integration.commands import asked, said
 from tests.integration.mqtt_client import Client
 from tests.integration.process import ROOT, HookMQ, until, webhook
 from tests.integration.receiver import Receiver
-from tests.integration.test_operating import asked, publish, said
+from tests.integration.test_operating import publish
 
 WAIT_S = 0.2
 POLL_S = 0.02
@@ -351,7 +352,7 @@ async def test_the_command_with_a_fault_of_tls_and_after_some_seconds_without(
     tmp_path: Path, command: Callable[[str], str]
 ) -> None:
     command("openssl")
-    with Command(tmp_path, "--fault", "tls-expired", "--seconds", "3") as receiver:
+    with Command(tmp_path, "--fault", "tls-expired", "--seconds", "8") as receiver:
         url = await receiver.line("url")
         tls = f'  tls {{ cacertfile = "{await receiver.line("cacertfile")}" }}\n'
         retry = f"  retry {{ schedule = [0s{', 0.5s' * 30}], jitter = 0 }}\n"

@@ -6,13 +6,15 @@ import asyncio
 import hashlib
 import hmac
 import json
+import re
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
+from bridge.mqtt.packets import Puback, Publish
+from tests.integration.commands import asked, command
 from tests.integration.mqtt_client import Client
-from tests.integration.process import ROOT, HookMQ
+from tests.integration.process import HookMQ, until
 from tests.integration.receiver import Receiver, hang
 from tests.integration.receiver import status as answer
 
@@ -24,20 +26,11 @@ def block(name: str, url: str, *, topic: str = "#", extra: str = "") -> str:
     )
 
 
-async def command(hookmq: HookMQ, *args: str, ok: bool = True) -> bytes:
-    """`hookmq …`; what it printed."""
-    words = [sys.executable, "-m", "bridge", *args, "--store", str(hookmq.data)]
-    process = await asyncio.create_subprocess_exec(
-        *words, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode == (0 if ok else 1), err.decode()
-    return out
-
-
 async def reload(hookmq: HookMQ, *, ok: bool = True) -> dict[str, Any]:
     """`hookmq reload --json`."""
-    found: dict[str, Any] = json.loads(await command(hookmq, "reload", "--json", ok=ok))
+    done = await command("reload", "--json", "--store", str(hookmq.data))
+    assert done.returncode == (0 if ok else 1), done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -95,6 +88,46 @@ async def test_a_file_with_an_error_changes_nothing(tmp_path: Path) -> None:
             client = await Client.connect(hookmq.port, "c1")
             await client.publish("a", b"x", qos=1)
             await one.wait_for(lambda rs: bodies(one) == ["x"])
+            await client.disconnect()
+
+
+async def test_an_empty_file_ends_no_webhook(tmp_path: Path) -> None:
+    """A file that is being written is empty for a moment."""
+    async with Receiver() as one, HookMQ(tmp_path, block("one", one.url())) as hookmq:
+        for text in ("", " \n"):
+            hookmq.conf.write_text(text)
+            done = await reload(hookmq, ok=False)
+            assert done["errors"] == [f"{hookmq.conf}: error: the file is empty"]
+        client = await Client.connect(hookmq.port, "c1")
+        await client.publish("a", b"x", qos=1)
+        await one.wait_for(lambda rs: bodies(one) == ["x"])
+        await client.disconnect()
+
+
+async def test_an_endpoint_that_is_leaving_can_be_disabled_and_come_back(tmp_path: Path) -> None:
+    extra = "  ordering = client\n  pool_size = 1\n  cancel_timeout = 60s"
+    async with Receiver() as one:
+        one.script = hang
+        first = block("one", one.url(), extra=extra)
+        async with HookMQ(tmp_path, first + "# end") as hookmq:
+            client = await Client.connect(hookmq.port, "c1")
+            for number in range(5):
+                await client.publish("a", b"%d" % number, qos=1)
+            await one.wait_for(lambda rs: len(rs) == 1)
+            rewrite(hookmq, first, "")
+            await reload(hookmq)
+            one.script = None
+            rewrite(hookmq, "# end", first.replace("{", "{ enable = false,", 1) + "# end")
+            await reload(hookmq)  # which waits for the request that is out, and then gives it up
+            told = await asked(hookmq, "status")
+            assert told["endpoints"] == []
+            assert [(p["name"], p["backlog_events"]) for p in told["not_served"]] == [("one", 5)]
+            assert len(one.requests) == 1
+            rewrite(hookmq, "enable = false,", "")
+            await reload(hookmq)
+            await client.publish("a", b"5", qos=1)
+            await one.wait_for(lambda rs: len(rs) == 7)
+            assert bodies(one) == ["0", "0", "1", "2", "3", "4", "5"]
             await client.disconnect()
 
 
@@ -197,3 +230,60 @@ async def test_under_load_nothing_is_lost(tmp_path: Path) -> None:
             assert {r.target for r in one.requests} == {f"/path{n}" for n in range(6)}
             for client in clients:
                 await client.disconnect()
+
+
+def takes_hangups(pid: int) -> bool:
+    """Whether SIGHUP (the lowest bit) is ignored or handled by the process."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return any(int(mask, 16) & 1 for mask in re.findall(r"^Sig(?:Ign|Cgt):\t(\w+)$", text, re.MULTILINE))
+
+
+async def test_a_signal_during_the_start_ends_nothing(tmp_path: Path) -> None:
+    async with Receiver() as one:
+        hookmq = HookMQ(tmp_path, block("one", one.url()))
+        hookmq.spawn()
+        try:
+            await until(lambda: takes_hangups(hookmq.pid), "it has begun")
+            sent = 0
+            while "ready" not in hookmq.log and hookmq.running:
+                hookmq.send_signal(signal.SIGHUP)
+                sent += 1
+                await asyncio.sleep(0.02)
+            assert sent
+            await hookmq.said("ready")
+            hookmq.send_signal(signal.SIGHUP)
+            await hookmq.said("reloaded: nothing has changed")
+            assert hookmq.running
+        finally:
+            hookmq.kill()
+
+
+async def test_a_replay_goes_on_in_the_changed_endpoint(tmp_path: Path) -> None:
+    """What it has handed over by then, and what it hands over later, is sent; the counts add up."""
+    count = 800
+    async with Receiver() as one:
+        one.script = answer(500)
+        first = block(
+            "one", one.url(), extra="  pool_size = 2\n  retry.schedule = [0s]\n  breaker.failures = 1000000"
+        )
+        async with HookMQ(tmp_path, first) as hookmq:
+            client = await Client.connect(hookmq.port, "c1")
+            for number in range(1, count + 1):
+                client.send(Publish("a", b"%d" % number, 1, False, False, number))
+            for _ in range(count):
+                await client.expect(Puback)
+            await one.wait_for(lambda rs: len(rs) == count, 20)
+            one.script, one.delay = None, 0.03
+            words = ("dead", "replay", "--all", "--json", "--store", str(hookmq.data))
+            replay = asyncio.create_task(command(*words))
+            await one.wait_for(lambda rs: len(rs) > count + 10)
+            rewrite(hookmq, "pool_size = 2", "pool_size = 3")
+            assert (await reload(hookmq))["changes"] == ["webhooks.one: changed"]
+            one.delay = 0
+            replayed = await replay
+            assert replayed.returncode == 0, replayed.stderr
+            assert json.loads(replayed.stdout)["taken"] == count
+            await one.wait_for(lambda rs: len({r.id for r in rs[count:]}) == count, 20)
+            told = (await asked(hookmq, "status"))["endpoints"][0]
+            assert (told["dead"], told["queued"]) == (0, 0)
+            await client.disconnect()

@@ -14,10 +14,10 @@ import pytest
 
 from bridge.events.event import HOOK_EVENTS
 from tests.integration import receiver as scripts
+from tests.integration.commands import asked, given, said
 from tests.integration.mqtt_client import Client
 from tests.integration.process import HookMQ, until
 from tests.integration.receiver import Exchange, Receiver, Request
-from tests.integration.test_operating import asked, given, said
 
 NODE = 'node { name = "hookmq@plant7.example.com" }'
 

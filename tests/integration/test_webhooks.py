@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
-import io
 import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import standardwebhooks
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from bridge.cli import main
+from tests.integration.commands import asked, given
 from tests.integration.mqtt_client import Client
 from tests.integration.process import HookMQ
 from tests.integration.receiver import Receiver, Request
@@ -59,22 +55,6 @@ def three(default: Receiver, line: Receiver, alarms: Receiver) -> str:
       off {{ url = "{alarms.url("/off")}", triggers = all, enable = false }}
     }}
     """
-
-
-async def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    def work() -> subprocess.CompletedProcess[str]:
-        out, errors = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-            code = main(arguments)
-        return subprocess.CompletedProcess(arguments, code, out.getvalue(), errors.getvalue())
-
-    return await asyncio.to_thread(work)
-
-
-async def asked(hookmq: HookMQ, *arguments: str) -> Any:
-    done = await command(*arguments, "--json", "--store", str(hookmq.data))
-    assert (done.returncode, done.stderr) == (0, ""), done
-    return json.loads(done.stdout)
 
 
 def names(receiver: Receiver) -> list[str]:
@@ -176,7 +156,7 @@ async def test_one_that_fails_holds_up_no_other_and_the_commands_tell_them_apart
             ("line1", "emqx", ""),
             ("alarms", "template", "to the shift leader"),
         ]
-        table = (await command("endpoints", "--store", str(hookmq.data))).stdout
+        table = (await given("endpoints", "--store", str(hookmq.data))).stdout
         assert "all messages (line1/#) and events" in table
 
         of_alarms = await asked(hookmq, "log", "--endpoint", "alarms", "--event", "message.publish")
@@ -185,13 +165,11 @@ async def test_one_that_fails_holds_up_no_other_and_the_commands_tell_them_apart
         assert {row["endpoint"] for row in both} == {"line1"}
         assert {row["endpoint"] for row in await asked(hookmq, "dead", "list", "--each")} == {"alarms"}
 
-        unnamed = await command("send-test", "--store", str(hookmq.data))
+        unnamed = await given("send-test", "--store", str(hookmq.data))
         assert unnamed.stderr == (
             "hookmq: name one endpoint (--endpoint); there are: default, line1, alarms\n"
         )
-        await command(
-            "send-test", "--endpoint", "line1", "--event", "client.ping", "--store", str(hookmq.data)
-        )
+        await given("send-test", "--endpoint", "line1", "--event", "client.ping", "--store", str(hookmq.data))
         assert line.requests[-1].json["event"] == "client.ping"
 
         alarms.status = 204

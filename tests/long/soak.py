@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from bridge.config.mask import effective
 from bridge.config.settings import (
     BatchPolicy,
     BreakerPolicy,
@@ -40,9 +41,9 @@ from scripts.receiver import answers, server
 from scripts.receiver.certificates import Certificates
 from scripts.receiver.faults import mend, misbehave
 from scripts.receiver.server import Exchange, Script
+from tests.integration.commands import asked
 from tests.integration.mqtt_client import Client, Closed
 from tests.integration.process import HookMQ, until
-from tests.integration.test_operating import asked
 
 TOPICS = 4
 BURST = 8
@@ -191,8 +192,6 @@ class Soak:
         self.receivers = {name: Recorder(self) for name in (*TAKES_ALL, *KILLS_ALL, *WAITS)}
         self.publishers = [Publisher(self, f"c{n}", (4, 5)[n % 2]) for n in range(publishers)]
         self.hookmq = HookMQ(folder)
-        self.settings = folder / "settings.json"
-        self.hookmq.command = ("-m", "tests.long.several", str(self.settings))
         self._free = asyncio.Lock()  # a receiver restarts, or HookMQ, never both
 
     async def run(self, seconds: float, kills: int) -> Figures:
@@ -202,7 +201,7 @@ class Soak:
             for name, receiver in self.receivers.items():
                 self._set(name, receiver)
                 await receiver.start()
-            self.settings.write_text(self._settings().model_dump_json())
+            self.hookmq.conf.write_text(effective(self._settings()))
             await self._start()
             load = [asyncio.create_task(publisher.run()) for publisher in self.publishers]
             restarts = asyncio.create_task(self._restart_receivers())

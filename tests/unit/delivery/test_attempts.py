@@ -505,3 +505,21 @@ async def test_a_store_that_fails_stops_nothing(
     plant.store._database.execute("PRAGMA query_only=0")
     await plant.send(2)
     assert len(await plant.rows()) == 2
+
+
+async def test_endpoints_that_change_often_keep_no_more_than_one(logged: Logged, receiver: Receiver) -> None:
+    """Each reload ends a sink and begins another; what the ended ones hold together is bounded."""
+    kept = AttemptLog(successes=8)
+    plant = logged(receiver.url(), kept=kept)
+    lane = plant.rig.lane
+    for _ in range(3):
+        await plant.send(5)
+        plant.recorder.retire(plant.sink)
+        plant.sink = plant.recorder.sink("default", kept, lane.pool.timeout, lane.target.scrub)
+        lane.attempts = plant.sink
+    plant.recorder._sinks.rotate(1)  # as writing does
+    plant.recorder._tidy()
+    sent = [int((request.id or "").rpartition("_")[2], 16) for request in receiver.requests]
+    assert sorted(row["seq"] for row in await plant.rows()) == sorted(sent)[-8:]
+    plant.recorder._tidy()
+    assert list(plant.recorder._sinks) == [plant.sink]
