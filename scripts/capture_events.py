@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bridge.events.event import EventType
+from bridge.events.event import HOOK_EVENTS
 from bridge.mqtt.packets import Properties, Puback, Publish
 from tests.integration.mqtt_client import Client
 from tests.integration.process import HookMQ
@@ -132,7 +132,7 @@ def _choose(requests: list[Request]) -> tuple[Bodies, list[tuple[str, str]]]:
         usual = USUAL.get(event)
         if usual is None or usual(body):
             found.setdefault((event, ""), number)
-    missing = {kind.dotted for kind in EventType} - {event for event, case in found if not case}
+    missing = {kind.dotted for kind in HOOK_EVENTS} - {event for event, case in found if not case}
     if missing:
         raise RuntimeError(f"these events did not fire: {', '.join(sorted(missing))}")
     bodies = {
@@ -211,7 +211,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         bodies, _ = asyncio.run(run(Path(folder)))
     changed = 0
-    for kind in EventType:
+    for kind in HOOK_EVENTS:
         path = PAGES / f"{kind.dotted}.md"
         text = path.read_text()
         new = renew(kind.dotted, text, bodies)
@@ -220,7 +220,7 @@ def main() -> int:
             print(f"{path.name}: {'would change' if check else 'changed'}")
             if not check:
                 path.write_text(new)
-    print(f"{changed} of {len(EventType)} pages changed" if not check else f"{changed} pages are not true")
+    print(f"{changed} of {len(HOOK_EVENTS)} pages changed" if not check else f"{changed} pages are not true")
     return 1 if check and changed else 0
 
 

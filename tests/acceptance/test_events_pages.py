@@ -14,15 +14,15 @@ import pytest
 
 from bridge.broker.hooks import Hooks
 from bridge.config.load import load
-from bridge.events.event import EMQX_ALL, MESSAGE_EVENTS, TOPIC_EVENTS, EventType
+from bridge.events.event import EMQX_ALL, HOOK_EVENTS, MESSAGE_EVENTS, TOPIC_EVENTS, EventType
 from bridge.mqtt.reasons import CONNACK_CODES, ReasonCode, connack_name_v3, connack_name_v5, disconnect_name
 from scripts.capture_events import BODY, CASES, PAGES, Bodies, renew, run, same
 
 ROOT = Path(__file__).parents[2]
 INDEX = (ROOT / "docs" / "events.md").read_text()
-TEXTS = {kind: (PAGES / f"{kind.dotted}.md").read_text() for kind in EventType}
+TEXTS = {kind: (PAGES / f"{kind.dotted}.md").read_text() for kind in HOOK_EVENTS}
 Capture = tuple[Bodies, list[tuple[str, str]]]
-ALL = pytest.mark.parametrize("kind", EventType, ids=lambda kind: kind.dotted)
+ALL = pytest.mark.parametrize("kind", HOOK_EVENTS, ids=lambda kind: kind.dotted)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def names(text: str) -> set[str]:
 
 
 def test_every_event_has_its_page_and_no_page_is_left_over() -> None:
-    assert {path.stem for path in PAGES.glob("*")} == {kind.dotted for kind in EventType}
+    assert {path.stem for path in PAGES.glob("*")} == {kind.dotted for kind in HOOK_EVENTS}
 
 
 @ALL
@@ -126,9 +126,9 @@ def test_the_names_and_what_all_includes(kind: EventType) -> None:
 
 def test_the_index() -> None:
     table = {row[0]: row[1:] for row in rows(INDEX.partition("\n## ")[0])}
-    assert list(table) == [f"[{kind.dotted}](events/{kind.dotted}.md)" for kind in EventType]
+    assert list(table) == [f"[{kind.dotted}](events/{kind.dotted}.md)" for kind in HOOK_EVENTS]
     nanomq = {"message_publish", "client_connack", "client_disconnected"}  # INTEROP 1.1
-    for kind, (spelling, _, in_all, filters, by_nanomq, _) in zip(EventType, table.values(), strict=True):
+    for kind, (spelling, _, in_all, filters, by_nanomq, _) in zip(HOOK_EVENTS, table.values(), strict=True):
         assert spelling == f"`on_{kind.action}`"
         assert in_all == ("yes" if kind in EMQX_ALL else "no")
         assert filters == (
@@ -146,7 +146,7 @@ def test_the_configuration_of_the_index(tmp_path: Path) -> None:
     assert report.messages == []
     assert report.settings is not None
     by_name = {endpoint.name: {r.event for r in endpoint.events} for endpoint in report.settings.webhooks}
-    assert by_name["everything"] == set(EventType)
+    assert by_name["everything"] == set(HOOK_EVENTS)
     assert by_name["my_webhook"] == MESSAGE_EVENTS | {
         EventType.CLIENT_CONNECTED,
         EventType.CLIENT_DISCONNECTED,

@@ -22,7 +22,7 @@ from bridge.config.foreign import WEBHOOK_KEYS
 from bridge.config.load import load
 from bridge.config.report import Report
 from bridge.config.settings import Endpoint, Mqtt
-from bridge.events.event import EMQX_ALL, EventType
+from bridge.events.event import EMQX_ALL, HOOK_EVENTS
 from tests.integration.emqx_seed import SEED
 from tests.integration.mqtt_client import Client
 from tests.integration.process import ROOT, HookMQ
@@ -158,7 +158,7 @@ def test_the_figures_of_emqx_page() -> None:
     assert "`backlog.max_bytes` (1 GB)" in EMQX
     assert Mqtt().max_inflight_window == 2048
     assert "`mqtt.max_inflight_window`: 2048" in EMQX
-    assert (len(EMQX_ALL), len(EventType) - len(EMQX_ALL)) == (11, 10)
+    assert (len(EMQX_ALL), len(HOOK_EVENTS) - len(EMQX_ALL)) == (11, 10)
     assert "are the eleven events" in EMQX
     assert "The other ten," in EMQX
 
@@ -248,7 +248,7 @@ def test_the_table_of_nanomq_page() -> None:
     assert "up to 64 KiB (`body.base62_limit`)" in NANOMQ
     assert Mqtt().keepalive_multiplier == 1.5
     assert "after 1.5 times" in NANOMQ
-    assert len(EventType) == 12 + 9
+    assert len(HOOK_EVENTS) == 12 + 9
     assert "[nine more](events.md)" in NANOMQ
 
 
