@@ -20,7 +20,7 @@ from bridge.admin.api_keys import ApiKeys
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
-from bridge.broker.restore import restore
+from bridge.broker.restore import restore_steps
 from bridge.broker.server import Broker
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
@@ -106,6 +106,7 @@ class App:
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings)
         self.broker = Broker(self.mqtt, self.journal, self.loop)
+        self.broker.origin = self.feed.origin
         self._set_hooks()
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.api_keys = ApiKeys(self.journal)
@@ -158,7 +159,7 @@ class App:
         Raises ListenError, StoreError and StartError.
         """
         self.retention.start()
-        lost = self._restore()
+        lost = await self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
         self._opened = [f"mqtt{'s' if one.kind == 'ssl' else ''}://{address}" for one, address in opened]
@@ -296,10 +297,16 @@ class App:
             },
         }
 
-    def _restore(self) -> int:
+    async def _restore(self) -> int:
         """Take up the broker's state; how many connections the last process left open."""
         try:
-            return restore(self.broker)
+            steps = restore_steps(self.broker)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return int(end.value)
+                await asyncio.sleep(0)
         except (msgspec.MsgspecError, ValueError) as error:
             raise StoreError(
                 f"{self.store.path}: the broker's state in it is damaged ({error}): "

@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from bridge.broker.hooks import NO_ACL
-from bridge.broker.routing import drop, make_message, retain, route
+from bridge.broker.routing import drop, hand_on, make_message, retain, route
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
 from bridge.mqtt.reasons import ReasonCode, disconnect_name
@@ -61,14 +61,15 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     number = broker.numbered = broker.numbered + 1
     for on_published in hooks.on_published:
         on_published(client, packet, ts, number)
-    if broker.subscriptions.match(packet.topic).anyone:
+    matched = broker.subscriptions.match(packet.topic)
+    if matched.anyone:
         message = make_message(broker, client, packet, ts, number)
         if packet.retain:
             retain(broker, message)
         if qos == 0:
             route(broker, message, session)
         else:
-            conn.journal.after(route, broker, message, session)
+            hand_on(broker, message, session, matched)
     else:
         if packet.retain:
             retain(broker, make_message(broker, client, packet, ts, number))

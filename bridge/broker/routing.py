@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import Client, Message
 from bridge.broker.hooks import NO_ACL
-from bridge.broker.outgoing import deliver, enqueue, give_up
+from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launched
 from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt.packets import Publish
 
 if TYPE_CHECKING:
+    from bridge.broker.queues import Kept
     from bridge.broker.server import Broker
-    from bridge.broker.session import Session
+    from bridge.broker.session import Session, Subscribed
+    from bridge.broker.subscriptions import Match, Matched
     from bridge.mqtt.packets import Will
 
 log = logging.getLogger(__name__)
@@ -87,13 +89,13 @@ def _accept(broker: Broker, client: Client, packet: Publish, sender: Session | N
     if message.retain:
         retain(broker, message)
     broker.stats.received += 1
-    anyone = broker.subscriptions.match(packet.topic).anyone
-    if anyone:
-        broker.journal.after(route, broker, message, sender)
+    matched = broker.subscriptions.match(packet.topic)
+    if matched.anyone:
+        hand_on(broker, message, sender, matched)
     else:
         for on_dropped in hooks.on_dropped:
             on_dropped(client, packet, ts, number, "no_subscribers")
-    return Published(0, number, anyone)
+    return Published(0, number, matched.anyone)
 
 
 def drop(broker: Broker, client: Client, publish: Publish, reason: str) -> None:
@@ -107,50 +109,113 @@ def retain(broker: Broker, message: Message) -> None:
     """Keep, replace or delete the topic's retained message."""
     if not broker.retained.keep(message, broker.loop.time()) and broker.retained.refused == 1:
         log.warning("mqtt.max_retained: the bound is reached, further messages are not retained")
+    broker.journal.touch()
+
+
+def hand_on(broker: Broker, message: Message, sender: Session | None, matched: Matched) -> None:
+    """Give an accepted message to all who get it, once it is durable.
+
+    What stored sessions are to get joins the batch now, so that it is stored when the publisher is told.
+    """
+    if matched.durable and message.qos:
+        broker.journal.after(_dispatch, broker, _plan(broker, message, sender, matched))
+    else:
+        broker.journal.after(route, broker, message, sender)
 
 
 def route(broker: Broker, message: Message, sender: Session | None) -> None:
     """Give a message to everybody who subscribed to its topic."""
-    hooks = broker.hooks
     matched = broker.subscriptions.match(message.topic)
     if not matched.anyone:
         _dropped(broker, message)
-    for found in matched.matches:
-        match = found
-        if match.session is sender:
-            local = match.local
-            if local is None:
-                retained = message.retain and match.retain_as_published
-                for on_delivery_dropped in hooks.on_delivery_dropped:
-                    on_delivery_dropped(
-                        sender.client, message, min(message.qos, match.qos), retained, "no_local"
-                    )
-                continue
-            match = local
-        _deliver(
-            broker,
-            match.session,
-            Delivery(
-                message,
-                min(message.qos, match.qos),
-                message.retain and match.retain_as_published,
-                match.identifiers,
-            ),
-        )
+    for match in matched.matches:
+        delivery = _to_match(broker, message, sender, match)
+        if delivery is not None:
+            _deliver(broker, match.session, delivery)
     for group in matched.groups:
         member = group.pick()
         if member is not None:
-            options = member.options
-            _deliver(
-                broker,
-                member.session,
-                Delivery(
-                    message,
-                    min(message.qos, options.qos),
-                    message.retain and options.retain_as_published,
-                    None if member.identifier is None else [member.identifier],
-                ),
-            )
+            _deliver(broker, member.session, _to_member(message, member))
+
+
+def _to_match(broker: Broker, message: Message, sender: Session | None, match: Match) -> Delivery | None:
+    if match.session is sender:
+        local = match.local
+        if local is None:
+            retained = message.retain and match.retain_as_published
+            for on_delivery_dropped in broker.hooks.on_delivery_dropped:
+                on_delivery_dropped(sender.client, message, min(message.qos, match.qos), retained, "no_local")
+            return None
+        match = local
+    return Delivery(
+        message,
+        min(message.qos, match.qos),
+        message.retain and match.retain_as_published,
+        match.identifiers,
+    )
+
+
+def _to_member(message: Message, member: Subscribed) -> Delivery:
+    options = member.options
+    return Delivery(
+        message,
+        min(message.qos, options.qos),
+        message.retain and options.retain_as_published,
+        None if member.identifier is None else [member.identifier],
+    )
+
+
+_Plan = list[tuple["Session", Delivery, int]]
+
+
+def _plan(broker: Broker, message: Message, sender: Session | None, matched: Matched) -> _Plan:
+    """Who gets the message, and under which packet id what was launched for a stored session.
+
+    What waits in a stored session's queue is not in it: it goes out when the client takes it.
+    """
+    plan: _Plan = []
+    kept: Kept | None = None
+    got: set[Session] | None = set() if matched.groups else None
+    for match in matched.matches:
+        delivery = _to_match(broker, message, sender, match)
+        if delivery is None:
+            continue
+        session = match.session
+        if session.stored and delivery.qos:
+            if kept is None:
+                kept = broker.queues.add(message)
+            packet_id = keep(broker, session, delivery, kept)
+            if packet_id:
+                plan.append((session, delivery, packet_id))
+            if got is not None:
+                got.add(session)
+        else:
+            plan.append((session, delivery, 0))
+    for group in matched.groups:
+        member = group.pick()
+        if member is None:
+            continue
+        session = member.session
+        delivery = _to_member(message, member)
+        if session.stored and delivery.qos:
+            if kept is None or got is None or session in got:  # a place is good for one delivery a session
+                kept, got = broker.queues.add(message), set()
+            packet_id = keep(broker, session, delivery, kept)
+            if packet_id:
+                plan.append((session, delivery, packet_id))
+            got.add(session)
+        else:
+            plan.append((session, delivery, 0))
+    return plan
+
+
+def _dispatch(broker: Broker, plan: _Plan) -> None:
+    """The message is durable: send it."""
+    for session, delivery, packet_id in plan:
+        if packet_id:
+            send_launched(session, delivery, packet_id)
+        elif broker.sessions.get(session.clientid) is session:
+            _deliver(broker, session, delivery)
 
 
 def _dropped(broker: Broker, message: Message) -> None:

@@ -27,7 +27,7 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
     if packet.properties is not None and packet.properties.subscription_identifier:
         identifier = packet.properties.subscription_identifier[0]
     codes: list[int] = []
-    granted: list[tuple[Subscription, bool]] = []
+    wanting: list[Subscription] = []
     for wanted in packet.subscriptions:
         code = _check_filter(conn, wanted)
         if code and conn.version < 5:
@@ -48,21 +48,21 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         subscribed = Subscribed(session, wanted, identifier)
         session.subscriptions[wanted.topic_filter] = subscribed
         broker.subscriptions.add(subscribed)
+        # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+        owed = bool(len(broker.retained)) and (
+            wanted.retain_handling == 0 or (wanted.retain_handling == 1 and not known)
+        )
         if session.stored:
-            broker.rows.subscribed(subscribed)
+            broker.rows.subscribed(subscribed, owed=owed)
         codes.append(wanted.qos)
-        granted.append((wanted, known))
+        if owed:
+            wanting.append(wanted)
         for on_subscribed in broker.hooks.on_subscribed:
             on_subscribed(client, wanted, packet.properties)
     answer = encoder.encode_suback(conn.version, packet.packet_id, codes)
     if conn.takes(len(answer)):
         conn.journal.ack(conn, answer)
-    wanting = [
-        subscription
-        for subscription, known in granted  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-        if subscription.retain_handling == 0 or (subscription.retain_handling == 1 and not known)
-    ]
-    if wanting and len(broker.retained):
+    if wanting:
         conn.journal.after(_owe_retained, conn, wanting, identifier)
 
 

@@ -68,14 +68,22 @@ class Match:
 
 
 class Matched:
-    """Everybody who gets a topic: sessions by themselves, and one of each group."""
+    """Everybody who gets a topic: sessions by themselves, and one of each group.
 
-    __slots__ = ("anyone", "groups", "matches")
+    `durable`: somebody's session may be stored and get more than QoS 0.
+    """
+
+    __slots__ = ("anyone", "durable", "groups", "matches")
 
     def __init__(self, matches: list[Match], groups: list[Group]) -> None:
         self.matches = matches
         self.groups = groups
         self.anyone = bool(matches or groups)
+        self.durable = any(match.qos and match.session.stored for match in matches) or any(
+            member.options.qos and member.session.stored
+            for group in groups
+            for member in group.members.values()
+        )
 
 
 class Subscriptions:
