@@ -297,14 +297,14 @@ class Broker:
         for topic_filter in session.subscriptions:
             self.subscriptions.remove(session.clientid, topic_filter)
         self._settle_will(session)
-        if self.hooks.on_delivery_dropped:
-            for delivery in (*session.inflight.values(), *session.queue):
-                if not delivery.sent:
-                    give_up(self, session, delivery, "session_terminated")
         self._forget(session)
         if reason == "discarded":
             for on_discarded in self.hooks.on_session_discarded:
                 on_discarded(session.client)
+        if self.hooks.on_delivery_dropped:
+            for delivery in (*session.inflight.values(), *session.queue):
+                if not delivery.sent:
+                    give_up(self, session, delivery, "session_terminated")
         for on_terminated in self.hooks.on_terminated:
             on_terminated(session.client, reason)
 

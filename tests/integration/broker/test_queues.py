@@ -1,4 +1,4 @@
-"""Messages of stored sessions over the death of the process: queued, in flight, retained; bounds and expiry."""
+"""Messages of stored sessions over the death of the process: queued, in flight, retained; bounds, expiry."""
 
 from __future__ import annotations
 
