@@ -45,39 +45,41 @@ def deliver(conn: Connection, delivery: Delivery) -> None:
         enqueue(conn.broker, session, delivery)
 
 
-def keep(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> int | None:
-    """Take a QoS 1 or 2 message for a stored session, in the same commit as the message itself.
-
-    Returns the packet id under which it is to be sent once that is durable (`send_launched`); 0: it waits in
-    the queue; None: it is given up.
-    """
+def takes_now(session: Session) -> bool:
+    """Whether a QoS 1 or 2 message for a stored session can go in flight at once."""
     conn = session.connection
-    if (
+    return (
         conn is not None
         and conn.ready
         and conn.writable
         and not session.queue
         and session.unsent < UNSENT_BYTES
         and _window_open(conn, session)
-    ):
-        broker.queues.claim(kept, session, delivery)
-        return _launch(broker, session, delivery, kept)
-    if broker.queues.full:
-        broker.queues_full()
-        broker.stats.dropped += 1
-        give_up(broker, session, delivery, "queue_full")
-        return None
-    if not enqueue(broker, session, delivery):
-        return None
-    broker.queues.claim(kept, session, delivery)
-    return 0
+    )
 
 
-def _launch(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> int:
+def launch(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> int:
+    """Put a kept message in flight, to be sent by `send_launched` once that is durable; its packet id."""
     packet_id = session.launch(delivery)
     session.unsent += delivery.message.size
     broker.queues.launched(session, kept, delivery.qos)
     return packet_id
+
+
+def keep(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> bool:
+    """Let a QoS 1 or 2 message wait for a stored session, in the same commit as the message itself.
+
+    Returns whether there is room for it; otherwise it is given up.
+    """
+    if broker.queues.full:
+        broker.queues_full()
+        broker.stats.dropped += 1
+        give_up(broker, session, delivery, "queue_full")
+        return False
+    if not enqueue(broker, session, delivery):
+        return False
+    broker.queues.claim(kept, session, delivery)
+    return True
 
 
 def send_launched(session: Session, delivery: Delivery, packet_id: int) -> None:
@@ -143,8 +145,8 @@ def drain(conn: Connection) -> None:
             continue
         if session.unsent >= UNSENT_BYTES:
             return  # `send_launched` comes back
-        delivery = session.take()
-        packet_id = _launch(conn.broker, session, delivery, kept)
+        delivery = session.take().own()
+        packet_id = launch(conn.broker, session, delivery, kept)
         if delivery.qos == 1 and kept.chunk.durable and session.unsent == delivery.message.size:
             session.unsent = 0
             _send(conn, delivery, packet_id)
@@ -176,9 +178,13 @@ def _feed(conn: Connection, session: Session) -> None:
         if not session.stored or not delivery.qos:
             deliver(conn, delivery)
             continue
-        packet_id = keep(conn.broker, session, delivery, conn.broker.queues.add(message))
-        if packet_id:
+        kept = conn.broker.queues.add(message)
+        if takes_now(session):
+            conn.broker.queues.claim(kept, session, delivery)
+            packet_id = launch(conn.broker, session, delivery, kept)
             conn.journal.after(send_launched, session, delivery, packet_id)
+        else:
+            keep(conn.broker, session, delivery, kept)
     conn.feeding = True
     conn.broker.loop.call_soon(_feed_on, conn)
 

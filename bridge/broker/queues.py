@@ -61,6 +61,7 @@ SPARSE_BYTES = 8192
 COMPACT_STEP = 16
 """Chunks that are written anew in one go."""
 
+_NOBODY: list[int] = []
 _INDEX_BITS = 16
 _CHUNK_ENTRIES = (1 << _INDEX_BITS) - 1
 
@@ -78,14 +79,13 @@ class OutgoingRow(msgspec.Struct, array_like=True):
 
 
 class _Chunk:
-    """`durable`: it is safe. `pending` is what is to be encoded: None once it was."""
+    """`durable`: it is safe."""
 
-    __slots__ = ("cost", "durable", "entries", "live", "live_cost", "number", "pending", "places", "ripe")
+    __slots__ = ("cost", "durable", "entries", "live", "live_cost", "number", "places", "ripe")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.entries: list[Kept | None] = []
-        self.pending: list[tuple[Message, list[int], dict[int, list[int]]]] | None = []
         self.places: dict[Session, int] = {}  # of the sessions that are named, until it is encoded
         self.live = 0  # entries that are needed
         self.cost = 0  # bytes, as `Message.size` counts, of all that it holds
@@ -95,15 +95,20 @@ class _Chunk:
 
 
 class Kept:
-    """A message in a chunk, and how many deliveries need it. `seq` orders all of them."""
+    """A message in a chunk, and how many deliveries need it. `seq` orders all of them.
 
-    __slots__ = ("chunk", "refs", "seq", "size")
+    `to` and `identifiers` are those of `Entry`, until it is encoded.
+    """
 
-    def __init__(self, chunk: _Chunk, seq: int, size: int) -> None:
+    __slots__ = ("chunk", "identifiers", "message", "refs", "seq", "to")
+
+    def __init__(self, chunk: _Chunk, seq: int, message: Message) -> None:
         self.chunk = chunk
         self.seq = seq
-        self.size = size
+        self.message = message
         self.refs = 0
+        self.to: list[int] = []
+        self.identifiers: dict[int, list[int]] | None = None
 
 
 class Queues:
@@ -149,11 +154,8 @@ class Queues:
             chunk = self._chunk = _Chunk(chunk.number + 1)
             entries = chunk.entries
             self._journal.after(self._stored, chunk)
-        kept = Kept(chunk, chunk.number << _INDEX_BITS | len(entries), message.size)
+        kept = Kept(chunk, chunk.number << _INDEX_BITS | len(entries), message)
         entries.append(kept)
-        pending = chunk.pending
-        assert pending is not None  # noqa: S101
-        pending.append((message, [], {}))
         return kept
 
     def claim(self, kept: Kept, session: Session, delivery: Delivery) -> None:
@@ -163,25 +165,25 @@ class Queues:
         place = places.get(session)
         if place is None:
             place = places[session] = len(places)
-        pending = chunk.pending
-        assert pending is not None  # noqa: S101
-        _, to, identifiers = pending[kept.seq & _CHUNK_ENTRIES]
+        to = kept.to
         to.append(place)
         to.append(delivery.qos | RETAIN_BIT if delivery.retain else delivery.qos)
         if delivery.identifiers is not None:
-            identifiers[place] = delivery.identifiers
-        self._refer(kept, delivery)
-
-    def _refer(self, kept: Kept, delivery: Delivery) -> None:
+            if kept.identifiers is None:
+                kept.identifiers = {}
+            kept.identifiers[place] = delivery.identifiers
         delivery.kept = kept
         if not kept.refs:
-            chunk = kept.chunk
-            chunk.live += 1
-            chunk.live_cost += kept.size
-            chunk.cost += kept.size
-            self.bytes += kept.size
+            self._need(kept, chunk)
         kept.refs += 1
         self.bytes += DELIVERY_SIZE
+
+    def _need(self, kept: Kept, chunk: _Chunk) -> None:
+        size = kept.message.size
+        chunk.live += 1
+        chunk.live_cost += size
+        chunk.cost += size
+        self.bytes += size
 
     def _release(self, kept: Kept) -> None:
         self.bytes -= DELIVERY_SIZE
@@ -191,7 +193,7 @@ class Queues:
         chunk = kept.chunk
         chunk.entries[kept.seq & _CHUNK_ENTRIES] = None
         chunk.live -= 1
-        chunk.live_cost -= kept.size
+        chunk.live_cost -= kept.message.size
         if not chunk.live:
             if chunk.durable:
                 self._delete(chunk)
@@ -251,13 +253,17 @@ class Queues:
         if session in self._lazy:
             self._urgent[session] = None
 
-    def forget(self, session: Session) -> None:
-        """The session is stored no more: nothing of it stays."""
-        for delivery in (*session.queue, *session.inflight.values()):
-            kept = delivery.kept
-            if kept is not None:
+    def forget(self, session: Session, *, ends: bool) -> None:
+        """The session is stored no more: nothing of it stays in the store. `ends`: nor anywhere else."""
+        for delivery in session.queue:
+            if delivery.kept is not None:
+                self._release(delivery.kept)
+        for delivery in session.inflight.values():
+            if delivery.kept is not None:
+                self._release(delivery.kept)
                 delivery.kept = None
-                self._release(kept)
+        if not ends:
+            session.disown()
         self._urgent.pop(session, None)
         self._lazy.pop(session, None)
         self._changes.append(Put(OUTGOING, session.clientid, None))
@@ -295,8 +301,6 @@ class Queues:
         return changes
 
     def _write(self, chunk: _Chunk, changes: list[Change]) -> None:
-        pending = chunk.pending or []
-        chunk.pending = None
         places, chunk.places = chunk.places, {}
         if not chunk.live:
             self.bytes -= chunk.cost
@@ -306,15 +310,18 @@ class Queues:
         clock = broker.stored_clock()
         senders: dict[Client, int] = {}
         entries: list[object] = []
-        for kept, (message, to, identifiers) in zip(chunk.entries, pending, strict=True):
+        for kept in chunk.entries:
             if kept is None or not kept.refs:
                 entries.append(None)
                 continue
+            message = kept.message
             client = message.client
             sender = senders.get(client)
             if sender is None:
                 sender = senders[client] = len(senders)
-            entries.append(entry_of(message, sender, clock, to, identifiers or None))
+            entries.append(entry_of(message, sender, clock, kept.to, kept.identifiers))
+            kept.to = _NOBODY
+            kept.identifiers = None
         sessions = [session.clientid for session in places]
         body = encode((broker.origin, sessions, [sender_of(client) for client in senders], entries))
         changes.append(Chunk(chunk.number, body))
@@ -401,12 +408,11 @@ class Queues:
     def _presume(self, session: Session, window: int) -> None:
         queue = session.queue
         while queue and queue[0].qos == 1 and len(session.inflight) < window:
-            delivery = session.take()
+            delivery = session.take().own()
             session.launch(delivery)
             delivery.sent = True
-            kept = delivery.kept
-            if kept is not None:
-                self.launched(session, kept, 1)
+            if delivery.kept is not None:
+                self.launched(session, delivery.kept, 1)
 
     def _load_chunk(
         self,
@@ -417,7 +423,6 @@ class Queues:
         clock: Clock,
     ) -> None:
         chunk = _Chunk(number)
-        chunk.pending = None
         chunk.durable = True
         named = [sessions.get(clientid) for clientid in row.sessions]
         senders = _clients(row.senders)
@@ -428,7 +433,7 @@ class Queues:
                 continue
             seq = number << _INDEX_BITS | index
             kept: Kept | None = None
-            message: Message | None = None
+            alike: dict[int, Delivery] = {}  # those that wait, by their flags
             for at in range(0, len(entry.to), 2):
                 place, flags = entry.to[at : at + 2]
                 session = named[place]
@@ -438,17 +443,25 @@ class Queues:
                 in_flight = found is not None and seq in found
                 if not in_flight and seq < session.position:
                     continue
-                if kept is None or message is None:
+                if kept is None:
                     message = decode_entry(entry, senders, clock, row.origin)
-                    kept = chunk.entries[index] = Kept(chunk, seq, message.size)
+                    kept = chunk.entries[index] = Kept(chunk, seq, message)
+                    kept.to = _NOBODY
+                    self._need(kept, chunk)
                     needed += 1
+                kept.refs += 1
+                self.bytes += DELIVERY_SIZE
                 identifiers = None if entry.identifiers is None else entry.identifiers.get(place)
-                delivery = Delivery(message, flags & QOS_BITS, bool(flags & RETAIN_BIT), identifiers)
-                self._refer(kept, delivery)
+                delivery = alike.get(flags) if identifiers is None and not in_flight else None
+                if delivery is None:
+                    delivery = Delivery(kept.message, flags & QOS_BITS, bool(flags & RETAIN_BIT), identifiers)
+                    delivery.kept = kept
                 if in_flight and found is not None:
                     found[seq] = delivery
                 else:
                     session.restore(delivery)
+                    if identifiers is None:
+                        alike[flags] = delivery
         if not needed:
             self._changes.append(Chunk(number, None))
         elif needed * SPARSE < len(row.entries):

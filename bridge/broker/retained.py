@@ -126,12 +126,14 @@ class Retained:
             yield
 
     def find(self, topic_filter: str, now: float) -> Iterator[Message]:
-        """The messages that a new subscription gets, but for those past their expiry.
+        """The messages that a new subscription gets; those past their expiry are dropped on the way.
 
         The caller may take one now and then: messages may come and go meanwhile.
         """
-        for _, message in self._messages.find(topic_filter):
-            if message.expires is None or message.expires > now:
+        for topic, message in self._messages.find(topic_filter):
+            if message.expires is not None and message.expires <= now:
+                self._drop(topic, message)
+            else:
                 yield message
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import Client, Message
 from bridge.broker.hooks import NO_ACL
-from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launched
+from bridge.broker.outgoing import deliver, enqueue, give_up, keep, launch, send_launched, takes_now
 from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt.packets import Publish
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from bridge.mqtt.packets import Will
 
 log = logging.getLogger(__name__)
+
+Run = list[tuple["Session", Delivery, int]]
+"""Messages that follow each other, to be sent when they are durable: to whom, and the packet id of what is
+already in flight to a stored session, else 0."""
 
 
 def make_message(broker: Broker, client: Client, publish: Publish, ts: int, number: int) -> Message:
@@ -118,8 +122,13 @@ def hand_on(broker: Broker, message: Message, sender: Session | None, matched: M
     What stored sessions are to get joins the batch now, so that it is stored when the publisher is told.
     """
     if matched.durable and message.qos:
-        broker.journal.after(_dispatch, broker, _plan(broker, message, sender, matched))
+        run = broker.run
+        if run is None:
+            run = broker.run = []
+            broker.journal.after(_dispatch, broker, run)
+        _keep(broker, message, sender, matched, run)
     else:
+        broker.run = None  # what comes later must not overtake this
         broker.journal.after(route, broker, message, sender)
 
 
@@ -165,53 +174,66 @@ def _to_member(message: Message, member: Subscribed) -> Delivery:
     )
 
 
-_Plan = list[tuple["Session", Delivery, int]]
-
-
-def _plan(broker: Broker, message: Message, sender: Session | None, matched: Matched) -> _Plan:
-    """Who gets the message, and under which packet id what was launched for a stored session.
+def _keep(broker: Broker, message: Message, sender: Session | None, matched: Matched, run: Run) -> None:
+    """Keep a message for stored sessions; what is to be sent once it is durable joins `run`.
 
     What waits in a stored session's queue is not in it: it goes out when the client takes it.
     """
-    plan: _Plan = []
     kept: Kept | None = None
+    waiting: Delivery | None = None  # one for all queues of those who get it alike
     got: set[Session] | None = set() if matched.groups else None
-    for match in matched.matches:
-        delivery = _to_match(broker, message, sender, match)
-        if delivery is None:
-            continue
+    for found in matched.matches:
+        match = found
         session = match.session
-        if session.stored and delivery.qos:
-            if kept is None:
-                kept = broker.queues.add(message)
-            packet_id = keep(broker, session, delivery, kept)
-            if packet_id:
-                plan.append((session, delivery, packet_id))
-            if got is not None:
-                got.add(session)
-        else:
-            plan.append((session, delivery, 0))
+        if session is sender and match.local is not match:
+            if match.local is None:
+                _to_match(broker, message, sender, match)  # tells of it
+                continue
+            match = match.local
+        qos = match.qos if match.qos < message.qos else message.qos
+        retain = message.retain and match.retain_as_published
+        if not session.stored or not qos:
+            run.append((session, Delivery(message, qos, retain, match.identifiers), 0))
+            continue
+        if kept is None:
+            kept = broker.queues.add(message)
+        if got is not None:
+            got.add(session)
+        if session.connection is not None and takes_now(session):
+            delivery = Delivery(message, qos, retain, match.identifiers)
+            broker.queues.claim(kept, session, delivery)
+            run.append((session, delivery, launch(broker, session, delivery, kept)))
+            continue
+        if (
+            waiting is None
+            or waiting.qos != qos
+            or waiting.retain != retain
+            or waiting.identifiers is not match.identifiers
+        ):
+            waiting = Delivery(message, qos, retain, match.identifiers)
+        keep(broker, session, waiting, kept)
     for group in matched.groups:
         member = group.pick()
         if member is None:
             continue
         session = member.session
         delivery = _to_member(message, member)
-        if session.stored and delivery.qos:
-            if kept is None or got is None or session in got:  # a place is good for one delivery a session
-                kept, got = broker.queues.add(message), set()
-            packet_id = keep(broker, session, delivery, kept)
-            if packet_id:
-                plan.append((session, delivery, packet_id))
-            got.add(session)
+        if not session.stored or not delivery.qos:
+            run.append((session, delivery, 0))
+            continue
+        if kept is None or got is None or session in got:  # a place is good for one delivery a session
+            kept, got = broker.queues.add(message), set()
+        got.add(session)
+        if takes_now(session):
+            broker.queues.claim(kept, session, delivery)
+            run.append((session, delivery, launch(broker, session, delivery, kept)))
         else:
-            plan.append((session, delivery, 0))
-    return plan
+            keep(broker, session, delivery, kept)
 
 
-def _dispatch(broker: Broker, plan: _Plan) -> None:
-    """The message is durable: send it."""
-    for session, delivery, packet_id in plan:
+def _dispatch(broker: Broker, run: Run) -> None:
+    """The messages of a run are durable: send them."""
+    for session, delivery, packet_id in run:
         if packet_id:
             send_launched(session, delivery, packet_id)
         elif broker.sessions.get(session.clientid) is session:

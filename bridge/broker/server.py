@@ -16,7 +16,7 @@ from bridge.broker.outgoing import give_up
 from bridge.broker.queues import Queues
 from bridge.broker.records import Clock
 from bridge.broker.retained import Retained
-from bridge.broker.routing import publish_will
+from bridge.broker.routing import Run, publish_will
 from bridge.broker.rows import ConnectionRow, Rows
 from bridge.broker.session import Session, will_delay
 from bridge.broker.stats import Stats
@@ -68,6 +68,7 @@ class Broker:
         self.turn = Turn(loop, settings.turn_bytes)
         self.numbered = 0  # of the latest message that a client published
         self.serial = 0  # of the latest connection; the key of its row
+        self.run: Run | None = None  # messages of the open batch that go out together
         self.read_at = 0  # Unix ms at which the data that is being processed was read
         self.reading: Connection | None = None  # whose data is being processed
         # What a client may have open towards us (section 3.3.4).
@@ -93,6 +94,7 @@ class Broker:
 
     def _changes(self) -> list[Change]:
         """What the journal's next commit has to hold of sessions and retained messages."""
+        self.run = None
         changes = self.queues.changes()
         if self.retained.dirty:
             changes += self.retained.changes(self.stored_clock(), self.origin)
@@ -239,7 +241,7 @@ class Broker:
         if expiry:
             self.rows.save(session)
         else:
-            self._forget(session)
+            self._forget(session, ends=False)
         self.stats.sessions_opened += 1
         for on_opened in self.hooks.on_session_resumed if present else self.hooks.on_session_created:
             on_opened(client)
@@ -297,7 +299,7 @@ class Broker:
         for topic_filter in session.subscriptions:
             self.subscriptions.remove(session.clientid, topic_filter)
         self._settle_will(session)
-        self._forget(session)
+        self._forget(session, ends=True)
         if reason == "discarded":
             for on_discarded in self.hooks.on_session_discarded:
                 on_discarded(session.client)
@@ -308,10 +310,10 @@ class Broker:
         for on_terminated in self.hooks.on_terminated:
             on_terminated(session.client, reason)
 
-    def _forget(self, session: Session) -> None:
+    def _forget(self, session: Session, *, ends: bool) -> None:
         """The session is not, or no more, in the store."""
         if session.stored:
-            self.queues.forget(session)
+            self.queues.forget(session, ends=ends)
             self.rows.forget(session)
 
     def _settle_will(self, session: Session) -> None:

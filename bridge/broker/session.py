@@ -47,7 +47,8 @@ def filter_size(topic_filter: str) -> int:
 class Delivery:
     """A message on its way to one session. `released`: PUBREC has come, PUBREL is what is in flight.
 
-    `kept`: its place in the store, where the session is stored and the message acknowledged.
+    `kept`: its place in the store, where the session is stored and the message acknowledged. One that is kept
+    and waits may stand in several queues: it is `own`ed before it is sent.
     """
 
     __slots__ = ("identifiers", "kept", "message", "qos", "released", "retain", "sent")
@@ -60,6 +61,12 @@ class Delivery:
         self.kept: Kept | None = None
         self.released = False
         self.sent = False  # whether it went out before, so that a resend says DUP
+
+    def own(self) -> Delivery:
+        """Another one like it."""
+        delivery = Delivery(self.message, self.qos, self.retain, self.identifiers)
+        delivery.kept = self.kept
+        return delivery
 
 
 class Owed:
@@ -149,6 +156,14 @@ class Session:
             self.queue = deque()
         self.queue.append(delivery)
         self.queue_bytes += delivery.message.size
+
+    def disown(self) -> None:
+        """What waits is kept in memory alone."""
+        waiting = [delivery.own() for delivery in self.queue]
+        for delivery in waiting:
+            delivery.kept = None
+        if waiting:
+            self.queue = deque(waiting)
 
     def take(self) -> Delivery:
         """The queue's first."""
