@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bridge")
 
-OWN_FILES = 64
-"""Files that are neither a client nor a webhook's connection, with some to spare."""
+OWN_FILES = 96
+"""Files for neither a client nor a webhook: the store, the log, clients that a limit refuses, and some to spare."""
 SHARED_CONNECTIONS = 512
 """Connections beyond one for each webhook that files are left for: not all are at their `pool_size` at once.
 At least so many as the largest pool has."""
