@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bridge")
 
 OWN_FILES = 96
-"""Files for neither a client nor a webhook: the store, the log, clients that a limit refuses, and some to spare."""
+"""Files for no client and no webhook: the store, the log, clients that a limit refuses, some to spare."""
 SHARED_CONNECTIONS = 512
 """Connections beyond one for each webhook that files are left for: not all are at their `pool_size` at once.
 At least so many as the largest pool has."""

@@ -40,9 +40,10 @@ class Layer(asyncio.Protocol, asyncio.Transport):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        # Layer and connection refer to each other; without this only the garbage collector would end them.
         upper, self._upper = self._upper, _NOBODY
         upper.connection_lost(exc)
+        # Layers and connection refer to each other; without this only the garbage collector would end them.
+        self._connection.transport = self._transport
 
     def pause_writing(self) -> None:
         self._upper.pause_writing()

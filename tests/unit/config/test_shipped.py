@@ -222,7 +222,7 @@ def test_every_field_of_the_settings_is_a_key(model: type[BaseModel], field: str
 BLOCK = re.compile(r"```hocon\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("text", BLOCK.findall(DOCS.read_text()))
+@pytest.mark.parametrize("text", BLOCK.findall(DOCS.read_text() + DOCS.with_name("listeners.md").read_text()))
 def test_every_example_of_the_page_loads(read: Read, text: str) -> None:
     report = read(text, {"HOOK_TOKEN": "t"})
     assert report.errors == []
