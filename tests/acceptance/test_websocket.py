@@ -17,7 +17,6 @@ from tests.acceptance import js
 from tests.acceptance.scene import TUTORIAL, Scene, connack, disconnected, publish, run
 from tests.integration.certificates import Authority
 from tests.integration.commands import given, said
-from tests.integration.process import until
 
 V5 = aiomqtt.ProtocolVersion.V5
 
@@ -141,12 +140,13 @@ async def test_new_certificates_on_sighup_and_reload(
             new[1].replace(key)
             assert scene.hookmq.process is not None
             scene.hookmq.process.send_signal(signal.SIGHUP)
-            await until(lambda: "reloaded: listeners.ssl: its certificate" in scene.hookmq.log, "a reload")
+            await scene.hookmq.said("reloaded: listeners.ssl: its certificate")
             assert await shown() == "third"
             await client.publish("t", "still here", qos=1)
             # mosquitto's TLS, which is another library's
-            pub = (command("mosquitto_pub"), "-h", "localhost", "-p", str(port))
-            assert await run(*pub, "--cafile", str(authority.file), "-q", "1", "-t", "t", "-m", "x") == (
+            ca = str(authority.file)
+            pub = (command("mosquitto_pub"), "-h", "localhost", "-p", str(port), "--cafile", ca)
+            assert await run(*pub, "-q", "1", "-t", "t", "-m", "x") == (
                 0,
                 "",
             )
