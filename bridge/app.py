@@ -22,6 +22,7 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
+from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
 from bridge.config.settings import Listener, Mqtt, Settings
@@ -106,6 +107,9 @@ class App:
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings)
         self.broker = Broker(self.mqtt, self.journal, self.loop)
+        self.system = SystemTopics(
+            self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
+        )
         self._set_hooks()
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.api_keys = ApiKeys(self.journal)
@@ -117,7 +121,10 @@ class App:
     def _set_hooks(self) -> None:
         auth = self.settings.auth
         users = {user: secret.get_secret_value().encode() for user, secret in auth.password}
-        self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=auth.allow_anonymous)])
+        self.system.hook(self.webhooks.rules.system)
+        self.broker.set_hooks(
+            [self.feed, PasswordAuth(users, allow_anonymous=auth.allow_anonymous), self.system]
+        )
 
     @property
     def lanes(self) -> list[Lane]:
@@ -371,6 +378,7 @@ class App:
         if self.admin is not None:
             self.admin.stop_accepting()
         self.broker.shut_down()
+        self.system.stop()
         if self.fatal is None:
             self.journal.flush()
         if self.admin is not None:

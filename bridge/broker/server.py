@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from bridge.broker.client import Client
+from bridge.broker.client import Client, Message
 from bridge.broker.connection import Connection
 from bridge.broker.hooks import HookChain, Hooks
 from bridge.broker.limits import Limits
@@ -59,6 +59,8 @@ class Broker:
         self.connections: set[Connection] = set()
         self.subscriptions = Subscriptions()
         self.retained = Retained(settings.max_retained, settings.max_retained_bytes)
+        # Retained messages that the broker makes when it is asked for them, by topic filter.
+        self.own_retained: Callable[[str], Iterator[Message]] | None = None
         self.turn = Turn(loop, settings.turn_bytes)
         self.numbered = 0  # of the latest message that a client published
         self.serial = 0  # of the latest connection; the key of its row
@@ -200,7 +202,10 @@ class Broker:
             self.rows.save(session)
         else:
             self.rows.forget(session)
-        self.stats.sessions_opened += 1
+        stats = self.stats
+        stats.sessions_opened += 1
+        stats.most_sessions = max(stats.most_sessions, len(self.sessions))
+        stats.most_clients = max(stats.most_clients, len(self.sessions) - len(self.away))
         for on_opened in self.hooks.on_session_resumed if present else self.hooks.on_session_created:
             on_opened(client)
         return session, present
@@ -218,6 +223,13 @@ class Broker:
             will_at,
             client.sockname,
         )
+
+    def kick(self, session: Session) -> None:
+        """End a session by hand, and its connection; an MQTT 5 client is told 0x98 (section 3.14.2.1)."""
+        if session.connection is not None:
+            session.connection.end("kicked", ReasonCode.ADMINISTRATIVE_ACTION)
+        if self._is_away(session):
+            self.terminate(session, "kicked")
 
     def disconnected(
         self, connection: Connection, reason: str, properties: Properties | None, *, with_will: bool

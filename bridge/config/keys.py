@@ -58,6 +58,8 @@ from bridge.config.settings import (
     Rotation,
     Signature,
     StoreSettings,
+    SysEvents,
+    SysTopics,
     Tls,
 )
 from bridge.config.units import (
@@ -464,6 +466,22 @@ EVENTS = Block(
     ),
 )
 
+SYS_TOPICS = Block(
+    "sys_topics",
+    (
+        *_keys(SysTopics, {"sys_msg_interval": SECONDS_OR_OFF, "sys_heartbeat_interval": SECONDS_OR_OFF}),
+        *(
+            Key(f"sys_event_messages.{name}", BOOL, SysEvents, name)
+            for name in (
+                "client_connected",
+                "client_disconnected",
+                "client_subscribed",
+                "client_unsubscribed",
+            )
+        ),
+    ),
+)
+
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
 
 BLOCKS = (
@@ -483,6 +501,7 @@ BLOCKS = (
     EGRESS,
     HTTP_SERVER,
     EVENTS,
+    SYS_TOPICS,
 )
 
 BLOCK_NAMES = (
@@ -497,6 +516,7 @@ BLOCK_NAMES = (
     "node",
     "http_server",
     "events",
+    "sys_topics",
 )
 ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)
 LISTENER_KINDS = tuple(LISTENERS)

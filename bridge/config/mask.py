@@ -22,6 +22,7 @@ from bridge.config.keys import (
     PAYLOAD_KEY,
     SIGNATURE,
     STORE,
+    SYS_TOPICS,
     WEBHOOK,
     WEBHOOK_TLS,
     Key,
@@ -107,6 +108,9 @@ def effective(settings: Settings) -> str:
     blocks += [_http_server(settings.http_server)]
     blocks += [["node {", *_lines(NODE.keys, settings.node), "}"]]
     blocks += [["events {", *_lines(EVENTS.keys, settings.events), "}"]]
+    sys_topics = settings.sys_topics
+    lines = _lines(SYS_TOPICS.keys, sys_topics, sys_event_messages=sys_topics.events)
+    blocks += [["sys_topics {", *lines, "}"]]
     blocks += [["egress {", *_lines(EGRESS.keys, settings.egress), "}"]]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 

@@ -278,6 +278,23 @@ class Listener(_Block):
         return self.kind in ("ws", "wss")
 
 
+class SysEvents(_Block):
+    """`sys_topics.sys_event_messages`: which events of clients become messages."""
+
+    client_connected: bool = True
+    client_disconnected: bool = True
+    client_subscribed: bool = False
+    client_unsubscribed: bool = False
+
+
+class SysTopics(_Block):
+    """The `sys_topics` block: messages below `$SYS/brokers`, made while somebody has subscribed to them."""
+
+    sys_msg_interval: float | None = Field(default=60.0, ge=1, le=_YEAR)  # s; version, stats, metrics
+    sys_heartbeat_interval: float | None = Field(default=30.0, ge=1, le=_YEAR)  # s; uptime, datetime
+    events: SysEvents = SysEvents()
+
+
 class Rotation(_Block):
     """`log.rotation`."""
 
@@ -365,6 +382,7 @@ class Settings(_Block):
     auth: Auth = Auth()
     egress: Egress = Egress()
     events: DomainEvents = DomainEvents()
+    sys_topics: SysTopics = SysTopics()
     http_server: HttpServer | None = None  # None: there is no HTTP API
 
     @property

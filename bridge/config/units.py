@@ -91,7 +91,7 @@ def or_off(kind: Kind) -> Kind:
     """The same kind, which may also be `off`: None."""
 
     def read(node: Node, bounds: Range) -> Any:
-        if node.value is False or (plain(node) or "").strip().lower() in ("off", "none", "false"):
+        if node.value is False or (plain(node) or "").strip().lower() in ("off", "none", "false", "disabled"):
             return None
         try:
             return kind.read(node, bounds)

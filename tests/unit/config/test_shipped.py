@@ -26,6 +26,7 @@ from bridge.config.keys import (
     SIGNATURE,
     SSL,
     STORE,
+    SYS_TOPICS,
     TCP,
     WEBHOOK,
     WEBHOOK_TLS,
@@ -60,6 +61,8 @@ from bridge.config.settings import (
     Settings,
     Signature,
     StoreSettings,
+    SysEvents,
+    SysTopics,
     Tls,
 )
 from bridge.config.units import plain
@@ -89,6 +92,7 @@ ELSEWHERE = {
     (Listener, "name"): "listeners.<kind>.<name>",
     (Listener, "port"): "bind",
     (Log, "rotation"): "log.rotation",
+    (SysTopics, "events"): "sys_topics.sys_event_messages",
     (Auth, "password"): "auth.password.<user>",
 }
 
@@ -205,7 +209,7 @@ def test_it_and_the_page_name_every_event() -> None:
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
-    Auth, Egress, DomainEvents, HttpServer,
+    Auth, Egress, DomainEvents, HttpServer, SysTopics, SysEvents,
 ]  # fmt: skip
 
 
@@ -254,6 +258,7 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("node", "", NODE),
         ("egress", "", EGRESS),
         ("events", "", EVENTS),
+        ("sys_topics", "", SYS_TOPICS),
         ("mqtt", "", MQTT),
         ("listeners", "", TCP),
         ("listeners", "", SSL),
@@ -287,6 +292,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("node", (NODE,)),
         ("egress", (EGRESS,)),
         ("events", (EVENTS,)),
+        ("sys_topics", (SYS_TOPICS,)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL, WS, WSS)),
         ("auth", (AUTH,)),
