@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bridge.broker.hooks import NO_ACL
 from bridge.broker.outgoing import drain
 from bridge.broker.session import Owed, Subscribed, filter_size
+from bridge.broker.subscriptions import is_system
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Subscribe, Subscription, Unsubscribe
 from bridge.mqtt.reasons import ReasonCode
@@ -49,13 +51,11 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         session.subscriptions[wanted.topic_filter] = subscribed
         broker.subscriptions.add(subscribed)
         # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-        owed = bool(len(broker.retained)) and (
-            wanted.retain_handling == 0 or (wanted.retain_handling == 1 and not known)
-        )
+        wants = wanted.retain_handling == 0 or (wanted.retain_handling == 1 and not known)
         if session.stored:
-            broker.rows.subscribed(subscribed, owed=owed)
+            broker.rows.subscribed(subscribed, owed=wants and len(broker.retained) > 0)
         codes.append(wanted.qos)
-        if owed:
+        if wants and (len(broker.retained) or broker.own_retained is not None):
             wanting.append(wanted)
         for on_subscribed in broker.hooks.on_subscribed:
             on_subscribed(client, wanted, packet.properties)
@@ -99,6 +99,8 @@ def _owe_retained(conn: Connection, subscriptions: list[Subscription], identifie
         topic_filter = subscription.topic_filter
         if topic_filter in session.subscriptions and not topic_filter.startswith("$share/"):
             found = conn.broker.retained.find(topic_filter, conn.broker.loop.time())
+            if conn.broker.own_retained is not None and is_system(topic_filter):
+                found = chain(found, conn.broker.own_retained(topic_filter))
             owed[topic_filter] = Owed(found, subscription.qos, identifiers)
     if owed:
         session.owed = owed
