@@ -252,6 +252,7 @@ SECONDS = Kind("time", _read_seconds, show_seconds)
 WHOLE_SECONDS = Kind("time", _read_whole_seconds, show_seconds)
 MILLIS = Kind("time in ms", _read_millis, str)
 SECONDS_OR_OFF = or_off(SECONDS)
+WHOLE_SECONDS_OR_OFF = or_off(WHOLE_SECONDS)
 
 # --- texts --------------------------------------------------------------------------------------------------
 

@@ -256,7 +256,7 @@ async def test_a_will_topic_with_a_wildcard(broker: Running) -> None:
     client.raw(bytes((0x10, len(body))) + body)
     (answer,) = await client.wait_closed()
     assert isinstance(answer, Connack)
-    assert answer.reason_code == 0x90
+    assert answer.reason_code == 0x81
 
 
 async def test_enhanced_authentication_is_not_supported(broker: Running) -> None:
