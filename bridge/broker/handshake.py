@@ -104,8 +104,8 @@ def _answer(conn: Connection, asked: Properties, expiry: int, assigned: str | No
 def _keepalive(conn: Connection, asked: int, code: int) -> tuple[int, int]:
     """The keepalive that holds, and the reason code so far or the one that refuses it (section 3.2.2.3.14).
 
-    Only MQTT 5 can tell a client to use another one. Return code 2 of 3.1.1 is what mosquitto answers, too: no
-    code of that version fits.
+    Only MQTT 5 can tell a client to use another one. Return code 2 of 3.1.1 is mosquitto's answer, too: none of
+    that version fits.
     """
     limit = conn.settings.max_keepalive
     if limit is None or 0 < asked <= limit:

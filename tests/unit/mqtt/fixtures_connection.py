@@ -75,8 +75,8 @@ good(
     packet(0x10, V4, x("26 0000"), "c", "w", x("0001 70")),
     Connect("c", will=Will("w", b"p", 0, True)),
 )
-# MQTT 3.1: the flags of the fixed header are not used; the lowest connect flag is unused, will QoS without a will is disregarded, and the remaining length
-# takes precedence over the flags for user name and password.
+# MQTT 3.1: the flags of the fixed header are not used, nor is the lowest connect flag; will QoS without a
+# will is disregarded, and the remaining length takes precedence over the flags for user name and password.
 for flags in range(1, 16):
     wire = bytes((0x10 | flags,)) + packet(0x10, V3, x("02 0000"), "c")[1:]
     good(f"fixed header flags {flags:X} in 3.1", 0, SERVER, wire, Connect("c", 3), False)
