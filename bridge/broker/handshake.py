@@ -9,6 +9,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
+from bridge.broker.certificate import peer_certificate
 from bridge.broker.client import Client
 from bridge.broker.outgoing import ALIASES_OUT, start
 from bridge.mqtt import encoder
@@ -26,6 +27,9 @@ def on_connect(conn: Connection, packet: Connect) -> None:
     settings = conn.settings
     broker = conn.broker
     version = conn.version = packet.protocol_version
+    if conn.refusal:
+        _turn_away(conn)
+        return
     properties = packet.properties or Properties()
     clientid = packet.client_id
     assigned = None
@@ -53,6 +57,10 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         receive_maximum=conn.peer_receive_maximum,
         expiry_interval=expiry,
         is_bridge=packet.bridge,
+        listener=conn.listener.id,
+        certificate=peer_certificate(conn.transport.get_extra_info("ssl_object"))
+        if conn.listener.verify_peer
+        else None,
     )
     conn.client = client
     named = not code
@@ -104,8 +112,8 @@ def _answer(conn: Connection, asked: Properties, expiry: int, assigned: str | No
 def _keepalive(conn: Connection, asked: int, code: int) -> tuple[int, int]:
     """The keepalive that holds, and the reason code so far or the one that refuses it (section 3.2.2.3.14).
 
-    Only MQTT 5 can tell a client to use another one. Return code 2 of 3.1.1 is mosquitto's answer, too: none of
-    that version fits.
+    Only MQTT 5 can tell a client to use another one. Return code 2 of 3.1.1 is mosquitto's answer, too: none
+    of that version fits.
     """
     limit = conn.settings.max_keepalive
     if limit is None or 0 < asked <= limit:
@@ -120,6 +128,14 @@ def _expiry(conn: Connection, packet: Connect, properties: Properties) -> int:
     if packet.protocol_version == 5:
         return min(properties.session_expiry_interval or 0, conn.settings.session_expiry_interval)
     return 0 if packet.clean_start else conn.settings.session_expiry_interval
+
+
+def _turn_away(conn: Connection) -> None:
+    """A limit of connections is reached: the reason, and nothing that costs more; no hook is called."""
+    version = conn.version
+    code = conn.refusal if version == 5 else connack_return_code(conn.refusal)
+    conn.journal.answer(conn, encoder.encode_connack(version, False, code))
+    conn.end(connack_name(version, conn.refusal))
 
 
 def _refuse(conn: Connection, code: int) -> None:

@@ -20,6 +20,7 @@ from bridge.mqtt.reasons import ReasonCode, disconnect_name
 from bridge.mqtt.topics import valid_topic_name
 
 if TYPE_CHECKING:
+    from bridge.broker.client import Client
     from bridge.broker.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,10 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         if code:
             return
     hooks = broker.hooks
+    matched = broker.subscriptions.match(packet.topic)
+    if matched.reserved:
+        _deny(conn, client, packet)
+        return
     for on_authorized in hooks.on_authorized:
         on_authorized(client, "publish", packet.topic, True, NO_ACL)
     qos = packet.qos
@@ -65,7 +70,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     for on_published in hooks.on_published:
         on_published(client, packet, ts, number)
     code = 0
-    if broker.subscriptions.match(packet.topic).anyone:
+    if matched.anyone:
         message = make_message(broker, client, packet, ts, number)
         if packet.retain:
             retain(broker, message)
@@ -132,6 +137,19 @@ def _reject(conn: Connection, packet: Publish, code: int) -> None:
         return
     answer = Puback(packet.packet_id, code) if packet.qos == 1 else Pubrec(packet.packet_id, code)
     conn.journal.ack(conn, encoder.encode(answer, 5))
+
+
+def _deny(conn: Connection, client: Client, packet: Publish) -> None:
+    """A client may not publish there: MQTT 5 says so; before it the message is acknowledged and gone
+    ([MQTT-3.3.5-2] of 3.1.1)."""
+    for on_authorized in conn.broker.hooks.on_authorized:
+        on_authorized(client, "publish", packet.topic, False, NO_ACL)
+    conn.broker.stats.rejected += 1
+    if packet.qos == 0:
+        return
+    code = ReasonCode.NOT_AUTHORIZED if conn.version == 5 else 0
+    answer = Puback(packet.packet_id, code) if packet.qos == 1 else Pubrec(packet.packet_id, code)
+    conn.journal.ack(conn, encoder.encode(answer, conn.version))
 
 
 def on_pubrel(conn: Connection, packet: Pubrel) -> None:

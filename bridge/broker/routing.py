@@ -44,6 +44,11 @@ def make_message(broker: Broker, client: Client, publish: Publish, ts: int, numb
 def publish_will(broker: Broker, client: Client, will: Will) -> None:
     """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
     packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
+    if broker.subscriptions.match(packet.topic).reserved:  # as its client may not publish there
+        broker.stats.rejected += 1
+        for on_authorized in broker.hooks.on_authorized:
+            on_authorized(client, "publish", packet.topic, False, NO_ACL)
+        return
     for on_authorized in broker.hooks.on_authorized:
         on_authorized(client, "publish", packet.topic, True, NO_ACL)
     # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
