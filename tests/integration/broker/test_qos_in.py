@@ -30,6 +30,8 @@ class SlowStore(MemoryStore):
             super().sync()
 
 
+@pytest.mark.mqtt3("3.3.4-1")
+@pytest.mark.mqtt5("3.3.4-1")
 async def test_each_qos_is_published_once(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)
     for qos in (0, 1, 2):
@@ -39,6 +41,7 @@ async def test_each_qos_is_published_once(broker: Running, version: int) -> None
     assert broker.broker.stats.received == 3
 
 
+@pytest.mark.mqtt5("4.3.2-4", "4.3.3-8")
 @pytest.mark.parametrize("qos", [1, 2])
 async def test_acknowledgements_wait_for_the_sync(start: Start, version: int, qos: int) -> None:
     store = SlowStore()
@@ -71,6 +74,8 @@ async def test_a_half_closed_connection_waits_for_its_acknowledgements(start: St
     assert await client.wait_closed() == []
 
 
+@pytest.mark.mqtt3("2.3.1-6", "4.6.0-2", "4.6.0-3")
+@pytest.mark.mqtt5("2.2.1-5", "4.3.3-11", "4.6.0-2", "4.6.0-3")
 async def test_acknowledgements_are_in_order(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)  # [MQTT-4.6.0-2], [MQTT-4.6.0-3]
     ids = [5, 3, 9, 1, 65535]
@@ -82,6 +87,8 @@ async def test_acknowledgements_are_in_order(broker: Running, version: int) -> N
     assert [await client.next() for _ in ids] == [Pubcomp(i) for i in ids]
 
 
+@pytest.mark.mqtt3("4.3.3-2")
+@pytest.mark.mqtt5("4.3.3-10", "4.3.3-12")
 async def test_a_qos2_message_that_comes_again_is_published_once(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)  # [MQTT-4.3.3-10]
     for dup in (False, True, False):
@@ -95,6 +102,8 @@ async def test_a_qos2_message_that_comes_again_is_published_once(broker: Running
     assert len(broker.recorder.of("publish")) == 2
 
 
+@pytest.mark.mqtt3("4.3.2-2")
+@pytest.mark.mqtt5("4.3.2-5")
 async def test_a_qos1_message_that_comes_again_is_a_new_one(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)  # [MQTT-4.3.2-5]
     for _ in range(2):
@@ -103,6 +112,7 @@ async def test_a_qos1_message_that_comes_again_is_a_new_one(broker: Running, ver
     assert len(broker.recorder.of("publish")) == 2
 
 
+@pytest.mark.mqtt5("3.7.2-1")
 async def test_a_pubrel_for_an_unknown_id(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)
     client.send(Pubrel(9))
@@ -145,6 +155,7 @@ async def test_open_qos2_ids_end_with_a_clean_session(broker: Running, version: 
     assert len(broker.recorder.of("publish")) == 2
 
 
+@pytest.mark.mqtt5("3.3.4-7")
 async def test_more_open_qos2_messages_than_our_receive_maximum(start: Start, version: int) -> None:
     broker = await start(max_inflight_window=3)  # section 3.3.4
     client = await broker.connect("c", version=version)
@@ -207,6 +218,8 @@ class Refusing(Hooks):
         return 0x97 if publish.topic == "full" else 0
 
 
+@pytest.mark.mqtt3("3.3.5-2")
+@pytest.mark.mqtt5("3.4.2-1", "3.5.2-1")
 async def test_a_refused_publish(start: Start, version: int) -> None:
     broker = await start(hooks=(Refusing(),))
     client = await broker.connect("c", version=version)
@@ -224,6 +237,7 @@ async def test_a_refused_publish(start: Start, version: int) -> None:
     assert broker.broker.stats.rejected == 3
 
 
+@pytest.mark.mqtt5("4.3.3-9")
 async def test_a_refused_qos2_id_is_free_again(start: Start) -> None:
     broker = await start(hooks=(Refusing(),))
     client = await broker.connect("c", version=5)
@@ -232,6 +246,8 @@ async def test_a_refused_qos2_id_is_free_again(start: Start) -> None:
     assert await client.next() == Pubrec(1)
 
 
+@pytest.mark.mqtt3("3.3.2-2", "4.7.1-1")
+@pytest.mark.mqtt5("3.3.2-2", "4.7.0-1")
 @pytest.mark.parametrize("topic", ["a/+", "#", "a/#"])
 async def test_a_topic_with_a_wildcard(broker: Running, version: int, topic: str) -> None:
     client = await broker.connect("c", version=version)  # [MQTT-3.3.2-2]
