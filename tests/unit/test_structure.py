@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "delivery": {"events", "journal", "config"},
     "sources": {"events", "journal", "config"},
     "control": {"mqtt", "events", "journal", "config", "delivery"},
-    "commands": {"config", "control", "events", "terminal"},
+    "commands": {"config", "control", "events", "journal", "terminal"},
     "admin": {"mqtt", "events", "journal", "config", "broker", "delivery", "sources"},
 }
 # Modules beside the rooms. Those of the first kind put parts together, and no room imports them.
