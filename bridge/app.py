@@ -25,7 +25,7 @@ from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
-from bridge.config.settings import Mqtt, Settings
+from bridge.config.settings import Listener, Mqtt, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bridge")
 
-OWN_FILES = 64
-"""Files that are neither a client nor a webhook's connection, with some to spare."""
+OWN_FILES = 96
+"""Files for no client and no webhook: the store, the log, clients that a limit refuses, some to spare."""
 SHARED_CONNECTIONS = 512
 """Connections beyond one for each webhook that files are left for: not all are at their `pool_size` at once.
 At least so many as the largest pool has."""
@@ -170,7 +170,7 @@ class App:
         lost = self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
-        self._opened = [f"mqtt{'s' if one.kind == 'ssl' else ''}://{address}" for one, address in opened]
+        self._opened = [_url(one, address) for one, address in opened]
         await self._open_http()
         self._log_attempts()
         self.webhooks.start()
@@ -371,7 +371,7 @@ class App:
         self._set_hooks()
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
-        return Reloaded(True, [], warnings, found.lines())
+        return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
 
     def reload_soon(self) -> None:
         """The same on SIGHUP, once the start is done: the log tells what came of it."""
@@ -421,6 +421,13 @@ class App:
         if self.fatal is None and not self._closed:
             self._closed = True
             self.journal.close()
+
+
+def _url(listener: Listener, address: str) -> str:
+    """What a client is told to connect to."""
+    if listener.web:
+        return f"{listener.kind}://{address}{listener.path}"
+    return f"mqtt{'s' if listener.tls else ''}://{address}"
 
 
 def _settle_memory() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from bridge.broker.certificate import PeerCertificate
 from bridge.mqtt.packets import Properties
 
 _PROPERTY_COST = 160  # bytes of memory that a string pair takes beside its characters, roughly
@@ -14,12 +15,14 @@ class Client:
 
     __slots__ = (
         "anonymous",
+        "certificate",
         "clean_start",
         "clientid",
         "connected_at",
         "expiry_interval",
         "is_bridge",
         "keepalive",
+        "listener",
         "peerhost",
         "peername",
         "properties",
@@ -45,6 +48,8 @@ class Client:
         receive_maximum: int = 65535,
         expiry_interval: int = 0,
         is_bridge: bool = False,
+        listener: str = "",
+        certificate: PeerCertificate | None = None,
     ) -> None:
         self.clientid = clientid
         self.username = username
@@ -59,6 +64,8 @@ class Client:
         self.receive_maximum = receive_maximum  # messages in flight to it: the lower of its limit and ours
         self.expiry_interval = expiry_interval  # seconds; the agreed one
         self.is_bridge = is_bridge
+        self.listener = listener  # such as "ssl:default"; "" after a restart
+        self.certificate = certificate  # where verify_peer asks for one and it has one
         self.anonymous = True  # no password of it was checked
         self.superuser = False
 
@@ -66,6 +73,11 @@ class Client:
     def proto_name(self) -> str:
         """The protocol name of its CONNECT (section 3.1.2.1; 3.1 has another than 3.1.1 and 5)."""
         return "MQIsdp" if self.proto_ver == 3 else "MQTT"
+
+    @property
+    def protocol(self) -> str:
+        """What EMQX names the protocol; the listener tells over what it runs."""
+        return "mqtt"
 
 
 class Message:

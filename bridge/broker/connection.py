@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bridge.broker.client import Client
 from bridge.broker.handshake import on_connect
 from bridge.broker.incoming import on_publish, on_pubrel
+from bridge.broker.layer import Layer
 from bridge.broker.outgoing import drain, on_puback, on_pubcomp, on_pubrec
 from bridge.broker.session import Session
 from bridge.broker.subscribing import on_subscribe, on_unsubscribe
@@ -94,11 +95,14 @@ class Connection(asyncio.Protocol):
         "listener",
         "out",
         "out_bytes",
+        "pace",
+        "paced",
         "paused",
         "peer_max_packet",
         "peer_receive_maximum",
         "peername",
         "ready",
+        "refusal",
         "resending",
         "serial",
         "session",
@@ -136,6 +140,9 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self.out: list[bytes | bytearray] | None = None  # messages to be written at the end of the turn
         self.out_bytes = 0
+        self.refusal = 0  # MQTT 5 reason code with which a limit answers its CONNECT
+        self.pace = broker.limits.pace(self)  # how fast it may publish; None: as it likes
+        self.paced = False  # waits until it may publish again
         self.paused = False  # waits for its share of a turn
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
         self.throttled = False  # is read no further until acknowledgements have gone
@@ -158,14 +165,24 @@ class Connection(asyncio.Protocol):
     # -- the network -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        stream = cast(asyncio.Transport, transport)
+        # Below a layer it was accepted before, and may have ended since, such as by the time limit.
+        if self.closed if isinstance(transport, Layer) else not self.accepted(stream):
+            stream.abort()
+            return
+        self.transport = stream
+        stream.set_write_buffer_limits(high=HIGH_WATER)
+
+    def accepted(self, transport: asyncio.Transport) -> bool:
+        """The network connection is open, its handshakes are still to come; False: it was closed at once."""
+        self.transport = transport
         self.peername = address(transport.get_extra_info("peername"))
         self.idle_since = self.broker.loop.time()
         if not self.broker.accept(self):
             self.closed = True
-            self.transport.abort()
-            return
-        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+            transport.abort()
+            return False
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self.closed:
@@ -188,11 +205,12 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         decoder = self.decoder
+        pace = self.pace
         broker = self.broker
         broker.read_at = broker.now_ms()
         broker.reading = self
         try:
-            for packet in decoder.feed(data):
+            for packet in decoder.feed(data) if pace is None else pace.allowed(data):
                 if type(packet) is Publish:
                     on_publish(self, packet)
                 else:
@@ -206,7 +224,7 @@ class Connection(asyncio.Protocol):
             return
         finally:
             broker.reading = None
-        if decoder.error is not None:
+        if decoder.error is not None and not self.paced:
             self.fault(decoder.error.reason_code, str(decoder.error))
         elif self.unacked > self.settings.max_inflight_window:
             self._throttle()
@@ -279,7 +297,7 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Read on, if nothing else is in the way."""
-        if not (self.paused or self.throttled or self.transport.is_closing()):
+        if not (self.paused or self.throttled or self.paced or self.transport.is_closing()):
             self.transport.resume_reading()
 
     def moving(self) -> bool:
@@ -292,13 +310,17 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more; it may still read the acknowledgements of what it has sent."""
         self._lost()
-        return self.listener.kind != "ssl"  # TLS has no half-closed connections
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost()
+        self.pace = None
         self.broker.gone(self)
 
     def _lost(self) -> None:
+        if self.paced and self.pace is not None:
+            self.pace.lift()
+            self.process(b"")
         if self.stash:
             # It was received before the end, so it counts.
             stash, self.stash = self.stash, None

@@ -9,6 +9,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
+from bridge.broker.certificate import peer_certificate
 from bridge.broker.client import Client
 from bridge.broker.outgoing import ALIASES_OUT, start
 from bridge.mqtt import encoder
@@ -26,6 +27,9 @@ def on_connect(conn: Connection, packet: Connect) -> None:
     settings = conn.settings
     broker = conn.broker
     version = conn.version = packet.protocol_version
+    if conn.refusal:
+        _turn_away(conn)
+        return
     properties = packet.properties or Properties()
     clientid = packet.client_id
     assigned = None
@@ -53,6 +57,10 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         receive_maximum=conn.peer_receive_maximum,
         expiry_interval=expiry,
         is_bridge=packet.bridge,
+        listener=conn.listener.id,
+        certificate=peer_certificate(conn.transport.get_extra_info("ssl_object"))
+        if conn.listener.verify_peer
+        else None,
     )
     conn.client = client
     named = not code
@@ -103,6 +111,14 @@ def _expiry(conn: Connection, packet: Connect, properties: Properties) -> int:
     if packet.protocol_version == 5:
         return min(properties.session_expiry_interval or 0, conn.settings.session_expiry_interval)
     return 0 if packet.clean_start else conn.settings.session_expiry_interval
+
+
+def _turn_away(conn: Connection) -> None:
+    """A limit of connections is reached: the reason, and nothing that costs more; no hook is called."""
+    version = conn.version
+    code = conn.refusal if version == 5 else connack_return_code(conn.refusal)
+    conn.journal.answer(conn, encoder.encode_connack(version, False, code))
+    conn.end(connack_name(version, conn.refusal))
 
 
 def _refuse(conn: Connection, code: int) -> None:

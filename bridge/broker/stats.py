@@ -14,7 +14,9 @@ class Stats:
     """Counters since the start."""
 
     connections: int = 0  # network connections accepted
-    turned_away: int = 0  # closed at once, a connection limit was reached
+    turned_away: int = 0  # refused or closed at once, a limit of connections was reached
+    handshake_errors: int = 0  # of TLS and WebSocket
+    paced: int = 0  # times that a client had to wait since it published faster than it may
     connect_timeouts: int = 0
     refused: int = 0  # CONNECTs refused
     sessions_opened: int = 0

@@ -28,11 +28,13 @@ from bridge.config.kinds import (
     ADDRESS,
     HEADER_NAME,
     NETWORKS,
+    ORIGINS,
     PREFIX,
     SCHEDULE,
     SOURCE,
     STATUSES,
     TEMPLATE,
+    URL_PATH,
 )
 from bridge.config.settings import (
     AttemptLog,
@@ -62,12 +64,15 @@ from bridge.config.settings import (
 )
 from bridge.config.units import (
     BOOL,
+    BYTE_RATE,
     FILE_NAME,
     FLOAT,
     FLOAT_OR_OFF,
     INT,
+    INT_OR_OFF,
     MILLIS,
     PATH,
+    RATE,
     SECONDS,
     SECONDS_OR_OFF,
     SECRET,
@@ -319,6 +324,10 @@ MQTT = Block(
             "session_expiry_interval": WHOLE_SECONDS,
             "property_size": SIZE,
             "max_connections": INT,
+            "max_connections_per_address": INT_OR_OFF,
+            "max_publish_rate": RATE,
+            "max_publish_bytes": BYTE_RATE,
+            "on_publish_rate": one_of("wait", "disconnect"),
             "max_sessions": INT,
             "max_retained": INT,
             "max_retained_bytes": SIZE,
@@ -339,7 +348,21 @@ MQTT = Block(
     },
 )
 
-LISTENER_KEYS = _keys(Listener, {"backlog": INT, "max_connections": INT})
+LISTENER_KEYS = _keys(
+    Listener,
+    {
+        "backlog": INT,
+        "max_connections": INT,
+        "max_conn_rate": RATE,
+        "messages_rate": RATE,
+        "bytes_rate": BYTE_RATE,
+    },
+)
+WEBSOCKET_KEYS = (
+    Key("websocket.mqtt_path", URL_PATH, Listener, "path"),
+    Key("websocket.check_origins", ORIGINS, Listener, "check_origins"),
+    Key("websocket.fail_if_no_subprotocol", BOOL, Listener, "fail_if_no_subprotocol"),
+)
 LISTENER_TLS_KEYS = _keys(
     Listener,
     {
@@ -358,6 +381,13 @@ ENABLE = Key("enable", BOOL, Endpoint, "enable")
 
 TCP = Block("listeners.tcp", (ENABLE, BIND, *LISTENER_KEYS))
 SSL = Block("listeners.ssl", (ENABLE, BIND, *LISTENER_KEYS, *LISTENER_TLS_KEYS), renamed=_TLS_RENAMED)
+WS = Block("listeners.ws", (ENABLE, BIND, *LISTENER_KEYS, *WEBSOCKET_KEYS))
+WSS = Block(
+    "listeners.wss",
+    (ENABLE, BIND, *LISTENER_KEYS, *WEBSOCKET_KEYS, *LISTENER_TLS_KEYS),
+    renamed=_TLS_RENAMED,
+)
+LISTENERS = {"tcp": TCP, "ssl": SSL, "ws": WS, "wss": WSS}
 
 LOG = Block(
     "log",
@@ -464,6 +494,8 @@ BLOCKS = (
     MQTT,
     TCP,
     SSL,
+    WS,
+    WSS,
     LOG,
     STORE,
     AUTH,
@@ -488,4 +520,4 @@ BLOCK_NAMES = (
     "sys_topics",
 )
 ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)
-LISTENER_KINDS = ("tcp", "ssl", "ws", "wss")
+LISTENER_KINDS = tuple(LISTENERS)

@@ -15,15 +15,14 @@ from bridge.config.keys import (
     EGRESS,
     EVENTS,
     HTTP_SERVER,
+    LISTENERS,
     LOG,
     MQTT,
     NODE,
     PAYLOAD_KEY,
     SIGNATURE,
-    SSL,
     STORE,
     SYS_TOPICS,
-    TCP,
     WEBHOOK,
     WEBHOOK_TLS,
     Key,
@@ -195,7 +194,7 @@ def _credentials(credentials: Credentials) -> list[str]:
 
 
 def _listener(listener: Listener) -> list[str]:
-    table = TCP if listener.kind == "tcp" else SSL
+    table = LISTENERS[listener.kind]
     name = "" if listener.name == "default" else "." + _segment(listener.name)
     host = f"[{listener.host}]" if ":" in listener.host else listener.host
     keys = [key for key in table.keys if key.name not in ("enable", "bind")]

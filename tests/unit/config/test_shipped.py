@@ -30,6 +30,8 @@ from bridge.config.keys import (
     TCP,
     WEBHOOK,
     WEBHOOK_TLS,
+    WS,
+    WSS,
     Block,
     Key,
 )
@@ -150,8 +152,8 @@ def test_every_commented_key_is_its_default(read: Read) -> None:
 def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None:
     node = at(tree(), f"{block.name}.{key.name}")
     assert node is not None, f"conf/nanomq.conf does not show {block.name}.{key.name}"
-    if (block, key.name) == (SSL, "enable"):
-        assert node.value is False  # a TLS listener needs files that nobody has at first
+    if block in (SSL, WS, WSS) and key.name == "enable":
+        assert node.value is False  # TLS needs files that nobody has at first; one listener is enough
         return
     if key is BATCH_ENABLE or (block is HTTP_SERVER and key.name == "enable"):  # they are off at first
         assert node.value is False
@@ -166,6 +168,8 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
                 "webhook": "http://127.0.0.1:8888",
                 "listeners.tcp": "0.0.0.0:1883",
                 "listeners.ssl": "0.0.0.0:8883",
+                "listeners.ws": "0.0.0.0:8083/mqtt",
+                "listeners.wss": "0.0.0.0:8086/mqtt",
             }[block.name]
         )
         return
@@ -222,7 +226,7 @@ def test_every_field_of_the_settings_is_a_key(model: type[BaseModel], field: str
 BLOCK = re.compile(r"```hocon\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("text", BLOCK.findall(DOCS.read_text()))
+@pytest.mark.parametrize("text", BLOCK.findall(DOCS.read_text() + DOCS.with_name("listeners.md").read_text()))
 def test_every_example_of_the_page_loads(read: Read, text: str) -> None:
     report = read(text, {"HOOK_TOKEN": "t"})
     assert report.errors == []
@@ -258,6 +262,8 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("mqtt", "", MQTT),
         ("listeners", "", TCP),
         ("listeners", "", SSL),
+        ("listeners", "", WS),
+        ("listeners", "", WSS),
         ("auth", "", AUTH),
         ("log", "", LOG),
         ("sqlite", "", STORE),
@@ -288,7 +294,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("events", (EVENTS,)),
         ("sys_topics", (SYS_TOPICS,)),
         ("mqtt", (MQTT,)),
-        ("listeners", (TCP, SSL)),
+        ("listeners", (TCP, SSL, WS, WSS)),
         ("auth", (AUTH,)),
         ("log", (LOG,)),
         ("sqlite", (STORE,)),
