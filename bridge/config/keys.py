@@ -396,6 +396,7 @@ LOG = Block(
     (
         Key("to", some_of("file", "console", "syslog"), Log, "to"),
         Key("level", LEVEL, Log, "level"),
+        Key("formatter", one_of("text", "json"), Log, "formatter"),
         Key("dir", PATH, Log, "dir"),
         Key("file", FILE_NAME, Log, "file"),
         Key("rotation.size", SIZE, Rotation, "size"),

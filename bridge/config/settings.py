@@ -308,6 +308,7 @@ class Log(_Block):
 
     to: tuple[Literal["file", "console", "syslog"], ...] = ("console",)
     level: Literal["trace", "debug", "info", "warn", "error", "fatal"] = "info"
+    formatter: Literal["text", "json"] = "text"
     dir: Path = Path("./log")
     file: str = "hookmq.log"
     rotation: Rotation = Rotation()
