@@ -20,11 +20,12 @@ from bridge.admin.api_keys import ApiKeys
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
+from bridge.broker.own import OwnPublisher
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
-from bridge.config.settings import Mqtt, Settings
+from bridge.config.settings import PUBLISHERS, Mqtt, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
@@ -106,6 +107,7 @@ class App:
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings)
         self.broker = Broker(self.mqtt, self.journal, self.loop)
+        self.network.local = OwnPublisher(self.broker)
         self._set_hooks()
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.api_keys = ApiKeys(self.journal)
@@ -182,7 +184,11 @@ class App:
         if self.admin is not None:
             lines.append(f"  http api   {self.admin.address}")
         for lane in self.lanes[:SHOWN_WEBHOOKS]:
-            lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
+            name = lane.endpoint.name
+            kind, name = (
+                ("publisher ", name.removeprefix(PUBLISHERS)) if "." in name else ("webhook   ", name)
+            )
+            lines.append(f"  {kind} {name}: {lane.target.label}")
             sent = [(rule.event, rule.topic) for rule in lane.endpoint.events]
             lines.append(f"  events     {describe(sent, lane.endpoint.types) or 'none'}")
             waiting = self.webhooks.waiting[lane.id]
@@ -336,7 +342,11 @@ class App:
                 return Reloaded(False, [str(error)], warnings, [])
             await self.webhooks.apply(found, settings)
             self.settings = self.settings.model_copy(
-                update={"webhooks": settings.webhooks, "auth": settings.auth}
+                update={
+                    "webhooks": settings.webhooks,
+                    "mqtt_publishers": settings.mqtt_publishers,
+                    "auth": settings.auth,
+                }
             )
             self.feed.refusing = self.webhooks.refusing
             self.feed.set_rules(self.webhooks.rules)
@@ -435,7 +445,7 @@ def _within_file_limit(settings: Settings) -> Mqtt:
         return settings.mqtt
     sizes = [endpoint.pool_size for endpoint in settings.webhooks if endpoint.enable]
     shared = max(SHARED_CONNECTIONS, *sizes) if sizes else 0
-    own = OWN_FILES + len(sizes) + min(sum(sizes) - len(sizes), shared)
+    own = OWN_FILES + len(settings.mqtt_publishers) + len(sizes) + min(sum(sizes) - len(sizes), shared)
     if settings.http_server is not None:
         own += settings.http_server.max_connections
     room = max(limit - own, limit // 2)

@@ -16,13 +16,15 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from bridge.config.changes import Changes, files_digest
-from bridge.config.settings import BacklogBound, DeadBound, Endpoint, Settings
+from bridge.config.settings import AnyEndpoint, BacklogBound, DeadBound, MqttPublisher, Settings
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
 from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.lane import Lane
+from bridge.delivery.mqtt.guard import not_published
+from bridge.delivery.mqtt.place import client_id
 from bridge.delivery.parked import Parked
 from bridge.delivery.progress import Progress
 from bridge.events.event import EventType
@@ -65,10 +67,11 @@ class Webhooks:
         self._store = journal.store
         self._network = network
         self._loop = loop
-        self._endpoints: tuple[Endpoint, ...] = settings.webhooks  # also those that are not enabled
+        self._endpoints: tuple[AnyEndpoint, ...] = settings.receivers  # also those that are not enabled
         self._leaving: dict[int, Lane] = {}
         self._just_parked: list[Parked] = []  # of which a batch to come may still have events
         self._conditions: dict[str, Where] = {}  # those in force, by their text
+        self._published: set[str] = set()  # the client ids of publishers
         self._files: dict[str, bytes] = {}  # by endpoint: what its files held when its lane was made
         self._changing = asyncio.Lock()
         self._expirer: asyncio.TimerHandle | None = None
@@ -99,12 +102,12 @@ class Webhooks:
         lows = [self.progress.low(), *[parked.low_batch() for parked in self.parked]]
         return min([low for low in lows if low is not None], default=None)
 
-    def _enabled(self) -> list[Endpoint]:
+    def _enabled(self) -> list[AnyEndpoint]:
         return [endpoint for endpoint in self._endpoints if endpoint.enable]
 
     # -- making ----------------------------------------------------------------------------------------
 
-    def _make(self, endpoint: Endpoint, state: LaneState) -> Lane:
+    def _make(self, endpoint: AnyEndpoint, state: LaneState) -> Lane:
         lane = Lane(endpoint, state, self._journal, self._loop, network=self._network, node=self._node)
         self.progress.watch(lane)
         lane.on_full = partial(_mark, self._journal.full, lane.id)
@@ -132,6 +135,9 @@ class Webhooks:
         conditions: dict[int, Condition] = {}
         detailed: set[int] = set()
         texts: dict[str, Where] = {}
+        self._published = {
+            client_id(one, self._store.id) for one in self._enabled() if isinstance(one, MqttPublisher)
+        }
         for endpoint in self._enabled():
             lane = lanes[endpoint.name]
             rules += [
@@ -142,18 +148,23 @@ class Webhooks:
             ]
             types += [(lane, pattern) for pattern in endpoint.types]
             plain = endpoint
+            condition: Condition | None = None
             if endpoint.where is not None:
                 where = texts[endpoint.where] = self._compile(endpoint)
-                conditions[lane] = where.condition
+                condition = where.condition
                 if where.detailed:
                     detailed.add(lane)
                 plain = endpoint.model_copy(update={"where": None})
             if is_detailed(plain):
                 detailed.add(lane)
+            if isinstance(endpoint, MqttPublisher):
+                condition = not_published(self._published, condition)
+            if condition is not None:
+                conditions[lane] = condition
         self._conditions = texts
         return Rules(rules, types=types, detailed=detailed, conditions=conditions)
 
-    def _compile(self, endpoint: Endpoint) -> Where:
+    def _compile(self, endpoint: AnyEndpoint) -> Where:
         text = endpoint.where or ""
         known = self._conditions.get(text)
         if known is None:
@@ -217,7 +228,7 @@ class Webhooks:
         if not self._journal.lanes_stored:
             raise StoreError("the store refuses to write at present")
 
-    def stale(self, endpoint: Endpoint) -> bool:
+    def stale(self, endpoint: AnyEndpoint) -> bool:
         """Whether a file that an endpoint names (a secret, a certificate) holds something else by now."""
         known = self._files.get(endpoint.name)
         return known is not None and known != files_digest(endpoint)
@@ -236,7 +247,7 @@ class Webhooks:
         changed = [before[endpoint.name] for endpoint in changes.changed]
         disabled = [before[endpoint.name] for endpoint in changes.disabled]
         # A removed one whose block is back, but disabled, is sent nothing more either.
-        unwanted = {endpoint.name for endpoint in settings.webhooks if not endpoint.enable}
+        unwanted = {endpoint.name for endpoint in settings.receivers if not endpoint.enable}
         disabled += [lane for lane in self._leaving.values() if lane.name in unwanted]
         ending = [*changed, *disabled]
         # A removed endpoint that comes back before it was sent all.
@@ -252,7 +263,7 @@ class Webhooks:
         if self._stopped:
             return
         # Nothing from here on lets another part of the process run in between.
-        self._endpoints = settings.webhooks
+        self._endpoints = settings.receivers
         gone = set(map(id, ending))
         kept = {lane.name: lane for lane in self.lanes if id(lane) not in gone}
         for lane in ending:
@@ -328,7 +339,7 @@ class Webhooks:
                 self.lanes.remove(lane)
                 self._forget(lane)
                 self._park(self._store.lane(lane.name))
-                log.info("webhook %s: removed, and no longer served", lane.name)
+                log.info("%s: removed, and no longer served", lane.endpoint.title)
             self.dispatcher.set(self.lanes, self._just_parked)
         self._look_again()
 
