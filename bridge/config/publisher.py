@@ -112,8 +112,9 @@ def _publisher(
     tls = _tls(findings, node, server)
     _credentials(findings, values, environ)
     if server == EMBEDDED:
-        for child in policy.spoken(values, _REMOTE):
-            findings.warn(child, "it has no effect: server = embedded has no connection")
+        for key in MQTT_PUBLISHER.keys:
+            if key.name in _REMOTE and key.name in values and values[key.name][1] != key.default:
+                findings.warn(values[key.name][0], "it has no effect: server = embedded has no connection")
     if server is None or any(m.level == "error" for m in findings.messages[start:]):
         return None
     given = fields(values, MQTT_PUBLISHER, Receiver) | fields(values, MQTT_PUBLISHER, MqttPublisher)

@@ -191,7 +191,7 @@ class Link(aiomqtt.Client):
         if flags.is_disconnect_packet_from_server:
             self._cause = "DISCONNECT 0x{:02x} {}".format(*_code(reason_code))
         else:
-            self._cause = "the connection ended"
+            self._cause = "closed"
         if not self._disconnected.done():
             self._disconnected.set_result(None)
 

@@ -120,7 +120,7 @@ class MqttTransport:
         """See `Transport`."""
         self._closed = True
         for message in self.connections:
-            message.rest()
+            message.busy = False
         self.connections.clear()
 
     # -- the subclass's --------------------------------------------------------------------------------

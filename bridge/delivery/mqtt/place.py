@@ -36,6 +36,7 @@ class Place:
     def __init__(self, publisher: MqttPublisher, made: Format, store_id: str) -> None:
         self.warnings: list[str] = []
         self.has_body = True
+        self.title = publisher.title
         self.host = ""
         self.port = 0
         self.ssl: ssl.SSLContext | None = None

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -28,8 +29,12 @@ from bridge.delivery.retry import Outcome
 if TYPE_CHECKING:
     from bridge.delivery.mqtt.link import Ack, Link
 
+log = logging.getLogger(__name__)
+
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0
+LOG_EVERY_S = 10.0
+"""Between two lines of a kind about one publisher's connection."""
 TEST_SUFFIX = "_test"
 """Behind the client id of a test, which must not take the session of the publisher's own connection."""
 _ANSWERS = {0: b"", 1: b"PUBACK", 2: b"PUBCOMP"}
@@ -58,6 +63,7 @@ class RemoteTransport(MqttTransport):
         self._sent: dict[int, Message] = {}  # by packet identifier: those on the connection
         self._task: asyncio.Task[None] | None = None
         self._pause = 0.0
+        self._log_at: dict[str, float] = {}
         self._pause_timer: asyncio.TimerHandle | None = None
         self._last = Outcome(error="timeout", text="")  # of connecting
         self._sweeper = connector.sweepers.every(min(max(timeout / 20, 0.005), 0.1))
@@ -169,9 +175,18 @@ class RemoteTransport(MqttTransport):
         self._rest()
         for message in list(self.connections):
             # Those of an earlier connection wait for the next one as long as their time limit lets them.
-            if message.busy and not message.resent:
+            if message.resent:
+                self._tell("connect", self.fault)
+            elif message.busy:
                 message.address = self._address
                 self.fail(message, outcome)
+
+    def _tell(self, kind: str, text: str) -> None:
+        """Log what no attempt's failure tells, now and then."""
+        now = self.now()
+        if now >= self._log_at.get(kind, 0.0):
+            self._log_at[kind] = now + LOG_EVERY_S
+            log.warning("%s: %s", self.place.title, text)
 
     def _rest(self) -> None:
         """Pause before the next connection."""
@@ -237,6 +252,7 @@ class RemoteTransport(MqttTransport):
         """There is no connection any more: what was on it goes out again on the next one."""
         self._link = None
         self.fault = text
+        self._tell("lost", text)
         self._last = outcome = Outcome(error="reset", text=text)
         self._sent.clear()
         again = False
