@@ -37,6 +37,7 @@ from bridge.config.kinds import (
     STATUSES,
     TEMPLATE,
 )
+from bridge.config.lift_kinds import MEMBER, PATTERN, TYPE
 from bridge.config.settings import (
     AttemptLog,
     Auth,
@@ -50,6 +51,7 @@ from bridge.config.settings import (
     Egress,
     Endpoint,
     HttpServer,
+    Lift,
     Listener,
     Log,
     Mqtt,
@@ -477,6 +479,12 @@ EVENTS = Block(
             "check": one_of("off", "warn", "refuse", also={"false": "off", "no": "off"}),
         },
     ),
+    open=frozenset({"lift"}),
+)
+
+LIFT = Block(
+    "events.lift",
+    _keys(Lift, {"topic": PATTERN, "type": TYPE, "id": MEMBER, "timestamp": MEMBER, "data": MEMBER}),
 )
 
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
@@ -497,6 +505,7 @@ BLOCKS = (
     EGRESS,
     HTTP_SERVER,
     EVENTS,
+    LIFT,
 )
 
 BLOCK_NAMES = (
