@@ -17,19 +17,20 @@ from bridge import __version__
 from bridge.config.changes import Reloaded
 from bridge.config.settings import Settings
 from bridge.control import arguments, dead, keys
-from bridge.control.arguments import read, sequence
-from bridge.control.rates import Rates
-from bridge.control.server import Refused
+from bridge.control.arguments import read
+from bridge.delivery import lookup
+from bridge.delivery.account import attempt, counters
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.dead_bound import DeadBounds
+from bridge.delivery.errors import Refused
 from bridge.delivery.lane import Lane
+from bridge.delivery.lookup import sequence
 from bridge.delivery.parked import Parked
+from bridge.delivery.rates import Rates
 from bridge.delivery.replay import NotServed, Progress, Replay
-from bridge.delivery.sample import business_event, send_test
-from bridge.events import catalogue
-from bridge.events.event import Event, EventType
-from bridge.events.js_json import dumps
-from bridge.events.names import describe, find
+from bridge.delivery.sample import send_test
+from bridge.events.event import Event
+from bridge.events.names import describe
 from bridge.journal.attempt_store import PAGE_ROWS
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
@@ -38,8 +39,6 @@ from bridge.mqtt.topics import matches, valid_topic_filter
 
 Lines = AsyncGenerator[dict[str, Any], None]
 DAY_MS = 86_400_000
-ASKED = "abuse_protection"
-"""In place of an event's name: the endpoint was asked whether it wants events."""
 
 
 class Plant(Protocol):
@@ -220,7 +219,7 @@ class Service:
             "oldest_ms": self._age(lane.oldest_waiting()),
             "retrying": lane.retrying,
             "shown_failed": lane.shown_failed,
-            **_counters(lane),
+            **counters(lane),
             **self._letters(lane),
             "expired": lane.expired,
             "delivered_per_s": round(delivered_s, 2),
@@ -252,7 +251,7 @@ class Service:
                     "timeout_ms": endpoint.cancel_timeout,
                     "ordering": endpoint.ordering,
                     "signature": [signature.scheme for signature in endpoint.signature],
-                    "counters": _counters(lane),
+                    "counters": counters(lane),
                 }
             )
         found += [{"name": parked.name, "state": "not served"} for parked in self._plant.parked]
@@ -409,21 +408,11 @@ class Service:
         plant = self._plant
         yield {"result": keys.revoke(plant.api_keys, plant.journal, read(keys.RevokeArgs, args))}
 
-    def _sample(self, text: str, lane: Lane) -> EventType | Event:
-        """What a test request is about: a hook's event, or the example of a type of the catalogue."""
-        if find(text) is None and "." in text:
-            try:
-                found = catalogue.load(self._plant.settings.events.catalogue).get(text)
-            except catalogue.CatalogueError as error:
-                raise Refused(str(error)) from None
-            if found is not None:
-                return business_event(found.name, dumps(found.example), lane.id, int(time.time() * 1000))
-        return arguments.event_type(text)
-
     async def _send_test(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.SendTestArgs, args)
         lane = self._lane(wanted.endpoint)
-        what = self._sample(wanted.event, lane)
+        types = self._plant.settings.events.catalogue
+        what = lookup.sample(wanted.event, types, lane.id, int(time.time() * 1000))
         store_id = self._plant.journal.store.id
         try:
             found = await send_test(lane, what)
@@ -431,42 +420,6 @@ class Service:
             raise Refused(f"no request can be made for {lane.name}: {error}") from error
         shown = msgspec.to_builtins(found)
         yield {"result": {"endpoint": lane.name, **shown, "id": f"msg_{store_id}_{found.id}"}}
-
-
-def _counters(lane: Lane) -> dict[str, int]:
-    """Events, and of `failed` and `retried` attempts, since the start; dead letters since ever; and what is
-    queued and in flight now."""
-    return {
-        "matched": lane.matched,
-        "delivered": lane.delivered,
-        "failed": lane.failed,
-        "retried": lane.retried,
-        "dead": lane.dead,
-        "queued": lane.queued,
-        "in_flight": lane.in_flight,
-    }
-
-
-def attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:
-    """A row of the attempt log for people and scripts."""
-    shown = dict(row)
-    del shown["id"], shown["seq"]
-    shown["ok"] = bool(row["ok"])
-    asked = row["event"] == 0  # for permission: no event is concerned
-    shown["id"] = "" if asked else f"msg_{store_id}_{row['seq']:016x}"
-    shown["event"] = ASKED if asked else event_name(row["event"], row["topic"])
-    shown["took_ms"] = shown.pop("took") / 1000
-    return shown
-
-
-def event_name(number: int, topic: str) -> str:
-    """`on_message_publish` of a type's number; of a business event its own type, which is its topic."""
-    if number == EventType.DOMAIN:
-        return topic
-    try:
-        return "on_" + EventType(number).action
-    except ValueError:
-        return ""
 
 
 def _added(sums: Progress, progress: Progress) -> dict[str, Any]:
