@@ -174,12 +174,10 @@ def _wanted(
 
 
 def _imply_mes(node: Node, values: Values, rules: tuple[Rule, ...], types: tuple[str, ...]) -> None:
-    """An endpoint for business events alone is one of MachShop's unless it says otherwise: its bodies and its
-    attempts. Where these are MachShop's, success is what it calls so: 200."""
+    """An endpoint for business events alone has MachShop's bodies unless it says otherwise; and with
+    MachShop's schedule success is what it calls so: 200."""
     if types and not rules and "format" not in values and "body.template" not in values:
         values["format"] = (values["types"][0], "mes")
-        if node.get("retry") is None:
-            values["retry.schedule"] = (values["types"][0], "mes")
     if "success" not in values and values.get("retry.schedule", (node, ""))[1] == "mes":
         values["success"] = (node, ((200, 200),))
 

@@ -2,7 +2,7 @@
 
 Beside them: `active` is `enable`, `description` is `note`, and `events` takes names as texts too: those of
 the broker's events (`on_client_connected`, `message.publish`), else types of business events and patterns of
-them (`work_order.*`).
+them (`work_order.*`). One for business events alone has not only MachShop's bodies but also its schedule.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ def read(
     for block, node in ((CREDENTIALS, root.get("credentials")), (SIGNATURE, root.get("signature"))):
         if node is not None:
             check_types(findings, node, block)
+    _imply_mes(root)
     if trust == "tenant":
         _no_files(findings, root)
     endpoint: Endpoint | None = None
@@ -136,6 +137,18 @@ def _events(findings: Findings, root: Node) -> None:
     root.children["events"] = Node(rules, events.key, events.place)
     if not rules:
         del root.children["events"]
+
+
+_SPEAKING = ("format", "body", "retry", "success", "events", "triggers", "topics")
+
+
+def _imply_mes(root: Node) -> None:
+    """An endpoint for business events that says nothing else is one of the MES document's, which promises its
+    attempts as well: `retry.schedule = mes`."""
+    types = root.get("types")
+    if types is not None and all(root.get(name) is None for name in _SPEAKING):
+        schedule = Node("mes", types.key, types.place)
+        root.children["retry"] = Node({"schedule": schedule}, types.key, types.place)
 
 
 # --- what a tenant may not ----------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.admin.calling import Api, problem
-from tests.integration.process import until, webhook
 from tests.integration.receiver import Receiver
 
 PATH = "/api/v2/webhooks/endpoints"
