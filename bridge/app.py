@@ -20,6 +20,8 @@ from bridge.admin.api_keys import ApiKeys
 from bridge.admin.endpoints import Endpoints
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
+from bridge.broker.hooks import Hooks
+from bridge.broker.lifting import LiftHooks
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
@@ -51,6 +53,7 @@ from bridge.logs import LogError, configure
 if TYPE_CHECKING:
     from bridge.admin.server import AdminServer
     from bridge.sources.intake import Intake
+    from bridge.sources.lift import Lifter
 
 log = logging.getLogger("bridge")
 
@@ -127,7 +130,10 @@ class App:
     def _set_hooks(self) -> None:
         auth = self.settings.auth
         users = {user: secret.get_secret_value().encode() for user, secret in auth.password}
-        self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=auth.allow_anonymous)])
+        hooks: list[Hooks] = [self.feed, PasswordAuth(users, allow_anonymous=auth.allow_anonymous)]
+        if self.lifter is not None:
+            hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
+        self.broker.set_hooks(hooks)
 
     def _rules_changed(self) -> None:
         """Somebody else wants events, or nobody any more."""
@@ -287,6 +293,16 @@ class App:
             validate=events.check,
         )
 
+    @cached_property
+    def lifter(self) -> Lifter | None:
+        """What makes business events of MQTT messages, if anything does. Raises StartError."""
+        events = self.settings.events
+        if not events.lift:
+            return None
+        from bridge.sources.lift import Lifter  # noqa: PLC0415  as above
+
+        return Lifter(events.lift, self.intake, strict=events.check == "refuse")
+
     def message_id(self, number: int) -> str:
         """The id of the message of that number, as events show it."""
         return self.feed.message_id(number)
@@ -316,6 +332,7 @@ class App:
                 "sent": stats.sent,
                 "dropped": stats.dropped,
             },
+            "lifted": None if self.lifter is None else self.lifter.counts,
         }
 
     def _restore(self) -> int:

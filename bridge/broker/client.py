@@ -20,6 +20,7 @@ class Client:
         "expiry_interval",
         "is_bridge",
         "keepalive",
+        "own",
         "peerhost",
         "peername",
         "properties",
@@ -45,6 +46,7 @@ class Client:
         receive_maximum: int = 65535,
         expiry_interval: int = 0,
         is_bridge: bool = False,
+        own: bool = False,
     ) -> None:
         self.clientid = clientid
         self.username = username
@@ -59,6 +61,7 @@ class Client:
         self.receive_maximum = receive_maximum  # messages in flight to it: the lower of its limit and ours
         self.expiry_interval = expiry_interval  # seconds; the agreed one
         self.is_bridge = is_bridge
+        self.own = own  # HookMQ itself: what it publishes is never lifted to an event again
         self.anonymous = True  # no password of it was checked
         self.superuser = False
 

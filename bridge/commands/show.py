@@ -30,6 +30,12 @@ def status(store: Path, *, json: bool) -> None:
         f"  messages   {messages['received']:,} received, {messages['rejected']:,} refused, "
         f"{messages['sent']:,} sent to subscribers, {messages['dropped']:,} dropped"
     )
+    if found["lifted"]:
+        lifted = found["lifted"]
+        print(
+            f"  lifted     {lifted['events']:,} messages became business events, {lifted['repeated']:,} had "
+            f"come before, of {lifted['refused']:,} no event could be made"
+        )
     if found["attempts_lost"]:
         print(f"  log        {found['attempts_lost']:,} attempts are missing in the attempt log")
     if found["endpoints"]:

@@ -34,6 +34,7 @@ from bridge.config.kinds import (
     STATUSES,
     TEMPLATE,
 )
+from bridge.config.lift_kinds import MEMBER, PATTERN, TYPE
 from bridge.config.settings import (
     AttemptLog,
     Auth,
@@ -47,6 +48,7 @@ from bridge.config.settings import (
     Egress,
     Endpoint,
     HttpServer,
+    Lift,
     Listener,
     Log,
     Mqtt,
@@ -432,6 +434,12 @@ EVENTS = Block(
             "check": one_of("off", "warn", "refuse", also={"false": "off", "no": "off"}),
         },
     ),
+    open=frozenset({"lift"}),
+)
+
+LIFT = Block(
+    "events.lift",
+    _keys(Lift, {"topic": PATTERN, "type": TYPE, "id": MEMBER, "timestamp": MEMBER, "data": MEMBER}),
 )
 
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
@@ -451,6 +459,7 @@ BLOCKS = (
     EGRESS,
     HTTP_SERVER,
     EVENTS,
+    LIFT,
 )
 
 BLOCK_NAMES = (

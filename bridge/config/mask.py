@@ -15,6 +15,7 @@ from bridge.config.keys import (
     EGRESS,
     EVENTS,
     HTTP_SERVER,
+    LIFT,
     LOG,
     MQTT,
     NODE,
@@ -29,7 +30,16 @@ from bridge.config.keys import (
 )
 from bridge.config.kinds import SOURCE
 from bridge.config.node import Node
-from bridge.config.settings import Auth, Credentials, Endpoint, HttpServer, Listener, Settings, Signature
+from bridge.config.settings import (
+    Auth,
+    Credentials,
+    Endpoint,
+    HttpServer,
+    Lift,
+    Listener,
+    Settings,
+    Signature,
+)
 from bridge.config.units import plain, quote
 
 MASK = "******"
@@ -107,7 +117,7 @@ def effective(settings: Settings) -> str:
     blocks += [_auth(settings.auth)]
     blocks += [_http_server(settings.http_server)]
     blocks += [["node {", *_lines(NODE.keys, settings.node), "}"]]
-    blocks += [["events {", *_lines(EVENTS.keys, settings.events), "}"]]
+    blocks += [["events {", *_lines(EVENTS.keys, settings.events), *_lift(settings.events.lift), "}"]]
     blocks += [["egress {", *_lines(EGRESS.keys, settings.egress), "}"]]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
@@ -203,6 +213,17 @@ def _http_server(server: HttpServer | None) -> list[str]:
     if server is None:
         return ["# http_server: none, nothing listens there"]
     return ["http_server {", *_lines([key for key in HTTP_SERVER.keys if key.name != "enable"], server), "}"]
+
+
+def _lift(rules: tuple[Lift, ...]) -> list[str]:
+    if not rules:
+        return ["  # lift is not set"]
+    shown = []
+    for rule in rules:
+        given = [key for key in LIFT.keys if getattr(rule, key.field) is not None]
+        members = ", ".join(f"{key.name} = {key.kind.show(getattr(rule, key.field))}" for key in given)
+        shown.append(f"    {{ {members} }}")
+    return ["  lift = [", *shown, "  ]"]
 
 
 def _segment(name: str) -> str:

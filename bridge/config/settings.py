@@ -305,12 +305,23 @@ class HttpServer(_Block):
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
+class Lift(_Block):
+    """One entry of `events.lift`: which MQTT messages are business events (bridge.sources.lift)."""
+
+    topic: str  # a pattern: {enterprise}/{site}/{event} (bridge.events.topic_pattern)
+    type: str | None = None  # may hold the topic's variables; None: its {event}, else the payload's own
+    id: str | None = None  # a member of the payload, with dots for one within another; so the next two
+    timestamp: str | None = None
+    data: str | None = None  # None: `data` where that is an object, else the payload as a whole
+
+
 class DomainEvents(_Block):
     """The `events` block: events of business systems."""
 
     catalogue: Path | None = None  # a JSON file of types of one's own (bridge.events.catalogue)
     unknown: Literal["refuse", "pass"] = "refuse"  # an event whose type is not in the catalogue
     check: Literal["off", "warn", "refuse"] = "warn"  # data that is not right by its type's schema
+    lift: tuple[Lift, ...] = ()  # MQTT messages that are events; the first rule that has the topic
 
 
 class NodeSettings(_Block):

@@ -20,6 +20,7 @@ from bridge.config.keys import (
     EGRESS,
     EVENTS,
     HTTP_SERVER,
+    LIFT,
     LOG,
     MQTT,
     NODE,
@@ -47,6 +48,7 @@ from bridge.config.settings import (
     Egress,
     Endpoint,
     HttpServer,
+    Lift,
     Listener,
     Log,
     Mqtt,
@@ -89,6 +91,7 @@ ELSEWHERE = {
     (Listener, "port"): "bind",
     (Log, "rotation"): "log.rotation",
     (Auth, "password"): "auth.password.<user>",
+    (DomainEvents, "lift"): "events.lift",
 }
 
 
@@ -202,7 +205,7 @@ def test_it_and_the_page_name_every_event() -> None:
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
-    Auth, Egress, DomainEvents, HttpServer,
+    Auth, Egress, DomainEvents, Lift, HttpServer,
 ]  # fmt: skip
 
 
@@ -251,6 +254,7 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("node", "", NODE),
         ("egress", "", EGRESS),
         ("events", "", EVENTS),
+        ("events", "lift.", LIFT),
         ("mqtt", "", MQTT),
         ("listeners", "", TCP),
         ("listeners", "", SSL),
@@ -281,7 +285,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("webhook", (WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS)),
         ("node", (NODE,)),
         ("egress", (EGRESS,)),
-        ("events", (EVENTS,)),
+        ("events", (EVENTS, LIFT)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL)),
         ("auth", (AUTH,)),
@@ -292,8 +296,13 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
     ids=lambda part: part if isinstance(part, str) else "",
 )
 def test_the_page_explains_no_key_that_is_not_there(title: str, blocks: tuple[Block, ...]) -> None:
-    inner = {"webhook.ssl": "ssl.", "webhook.signature": "signature.", "webhook.credentials": "credentials."}
+    inner = {
+        "webhook.ssl": "ssl.",
+        "webhook.signature": "signature.",
+        "webhook.credentials": "credentials.",
+        "events.lift": "lift.",
+    }
     known = {inner.get(b.name, "") + key.name for b in blocks for key in b.keys}
     assert set(rows(title)) - known <= {
-        "headers.<name>", "events", "triggers", "topics", "password.<user>", "signature", "secrets",
+        "headers.<name>", "events", "triggers", "topics", "password.<user>", "signature", "secrets", "lift",
     }  # fmt: skip
