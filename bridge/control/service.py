@@ -39,6 +39,8 @@ from bridge.mqtt.topics import matches, valid_topic_filter
 
 Lines = AsyncGenerator[dict[str, Any], None]
 DAY_MS = 86_400_000
+MAX_NAMES = 20
+"""Endpoints that an error names."""
 
 
 class Plant(Protocol):
@@ -120,7 +122,9 @@ class Service:
     # -- which endpoint --------------------------------------------------------------------------------
 
     def _names(self) -> str:
-        return ", ".join(lane.name for lane in self._plant.lanes) or "none"
+        names = [lane.name for lane in self._plant.lanes]
+        more = f", and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+        return ", ".join(names[:MAX_NAMES]) + more or "none"
 
     def _lane(self, name: str | None) -> Lane:
         lanes = self._plant.lanes
@@ -128,14 +132,27 @@ class Service:
             if len(lanes) == 1:
                 return lanes[0]
             raise Refused(f"name one endpoint (--endpoint); there are: {self._names()}")
-        for lane in lanes:
-            if lane.name == name:
-                return lane
-        if any(parked.name == name for parked in self._plant.parked):
-            raise Refused(
-                f"the endpoint {name!r} is not served: it is disabled, or no more in the configuration"
-            )
+        known = self._named(name)
+        for one in known:
+            if isinstance(one, Lane):
+                return one
+            why = one.reason or "it is disabled, or no more in the configuration"
+            raise Refused(f"the endpoint {name!r} is not served: {why}")
         raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
+
+    def _named(self, name: str) -> list[Lane | Parked]:
+        """The endpoint of that name or id, or else of that description. Raises Refused where several are."""
+        known: list[Lane | Parked] = [*self._plant.lanes, *self._plant.parked]
+        found = [one for one in known if one.name == name]
+        if found:
+            return found[:1]
+        found = [
+            one for one in known if name and (one.endpoint if isinstance(one, Lane) else one).note == name
+        ]
+        if len(found) > 1:
+            names = ", ".join(one.name for one in found[:10])
+            raise Refused(f"{len(found)} endpoints have the description {name!r}: {names}")
+        return found
 
     def _served(self, number: int) -> Lane | None:
         """The lane of that id, which a reload may have put in another one's place."""
@@ -151,9 +168,10 @@ class Service:
 
     def _some(self, name: str | None) -> Sequence[Lane | Parked]:
         """One endpoint, served or not, or all of them."""
-        known: list[Lane | Parked] = [*self._plant.lanes, *self._plant.parked]
-        found = [lane for lane in known if name in (None, lane.name)]
-        if not found and name is not None:
+        if name is None:
+            return [*self._plant.lanes, *self._plant.parked]
+        found = self._named(name)
+        if not found:
             raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
         return found
 
@@ -254,7 +272,9 @@ class Service:
                     "counters": counters(lane),
                 }
             )
-        found += [{"name": parked.name, "state": "not served"} for parked in self._plant.parked]
+        for parked in self._plant.parked:
+            shown = {"name": parked.name, "state": "off" if parked.reason else "not served"}
+            found.append({**shown, "note": parked.note, "reason": parked.reason})
         yield {"result": found}
 
     async def _log(self, args: dict[str, Any]) -> Lines:
@@ -263,7 +283,7 @@ class Service:
         if attempts is None:
             raise Refused("no attempts are logged: HookMQ's own log says why")
         if wanted.endpoint is not None:
-            self._some(wanted.endpoint)
+            wanted.endpoint = self._some(wanted.endpoint)[0].name
         store_id = self._plant.journal.store.id
         condition = arguments.log_filter(wanted, store_id)
         left = min(max(wanted.limit, 0), arguments.MAX_LIMIT)
@@ -305,9 +325,8 @@ class Service:
         attempts = self._plant.attempts
         if attempts is not None:
             await attempts.flush()
-            condition = arguments.log_filter(
-                arguments.LogArgs(endpoint=wanted.endpoint, id=wanted.ids[0]), store.id
-            )
+            name = None if wanted.endpoint is None else self._some(wanted.endpoint)[0].name
+            condition = arguments.log_filter(arguments.LogArgs(endpoint=name, id=wanted.ids[0]), store.id)
             rows = await attempts.query(condition, PAGE_ROWS, full=True)
             shown["attempts"] = [attempt(row, store.id) for row in rows]
         yield {"result": shown}

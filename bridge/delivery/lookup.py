@@ -129,7 +129,5 @@ def sample(text: str, types: Path | None, lane: int, now_ms: int) -> EventType |
         found = known.get(text)
         if found is not None:
             return business_event(found.name, dumps(found.example), lane, now_ms)
-        raise Refused(
-            f"no event is called {text[:MAX_NAME]!r}, and no type of business events; `hookmq events` lists those"
-        )
+        raise Refused(f"no event is called {text[:MAX_NAME]!r}, and no type of business events")
     return event_type(text)
