@@ -192,6 +192,7 @@ class Receiver(_Block):
     max_parked: int = Field(default=10_000, ge=1)  # events parked behind a blocked key
     rate_limit: RateLimit | None = None
     attempts: AttemptLog = AttemptLog()
+    trust: Literal["operator", "tenant"] = "operator"  # whose it is; see bridge.delivery.egress
 
 
 class Endpoint(Receiver):

@@ -5,6 +5,10 @@ from __future__ import annotations
 from bridge.config.settings import title
 
 
+class Refused(Exception):
+    """What was asked for cannot be done; the text is one plain sentence for the person who asked."""
+
+
 class EndpointError(Exception):
     """An endpoint cannot work as configured. `key` is the setting in its block; the text is one line."""
 

@@ -89,6 +89,7 @@ ELSEWHERE = {
     (Receiver, "rate_limit"): "webhook.rate_limit",
     (Receiver, "attempts"): "webhook.attempts",
     (Receiver, "cloudevents"): "webhook.cloudevents",
+    (Receiver, "trust"): "of the file it is always the operator's",
     (Listener, "kind"): "listeners.<kind>",
     (Listener, "name"): "listeners.<kind>.<name>",
     (Listener, "port"): "bind",
