@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,20 @@ import msgspec
 
 from bridge import __version__
 from bridge.admin.api_keys import ApiKeys
+from bridge.admin.endpoints import Endpoints
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
+from bridge.broker.hooks import Hooks
+from bridge.broker.lifting import LiftHooks
 from bridge.broker.listeners import ListenError
+from bridge.broker.own import OwnPublisher
 from bridge.broker.restore import restore_steps
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
-from bridge.config.settings import Listener, Mqtt, Settings
+from bridge.config.settings import PUBLISHERS, Listener, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
-from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
 from bridge.delivery.attempts import AttemptRecorder
@@ -36,6 +39,8 @@ from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.egress import EgressError
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
+from bridge.delivery.rates import Rates
+from bridge.delivery.replays import Replays
 from bridge.delivery.target import EndpointError
 from bridge.delivery.webhooks import Webhooks
 from bridge.events.names import describe
@@ -51,6 +56,7 @@ from bridge.notify import Notifier
 if TYPE_CHECKING:
     from bridge.admin.server import AdminServer
     from bridge.sources.intake import Intake
+    from bridge.sources.lift import Lifter
 
 log = logging.getLogger("bridge")
 
@@ -103,18 +109,27 @@ class App:
         self.retention = Retention(self.journal, settings.store.retention_age, settings.store.retention_bytes)
         self.store.on_error = self._store_failed
         self.network = Network(self.loop, settings.egress)
-        self.webhooks = Webhooks(settings, self.journal, self.network, self.loop)
+        self.endpoints = Endpoints(self.journal)
+        self.webhooks = Webhooks(
+            *(settings, self.journal, self.network, self.loop),
+            managed=self.endpoints.load({endpoint.name for endpoint in settings.webhooks}),
+            orphan=self.endpoints.orphan,
+        )
+        self.endpoints.start(self.webhooks)
+        self.webhooks.on_rules = self._rules_changed
         self.journal.low = self._low
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
-        self.mqtt = _within_file_limit(settings)
+        self.mqtt = _within_file_limit(settings, self._connections())
         self.broker = Broker(self.mqtt, self.journal, self.loop)
         self.broker.origin = self.feed.origin
         self.system = SystemTopics(
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
+        self.network.local = OwnPublisher(self.broker)
         self._set_hooks()
         self.notify = Notifier(self.loop, self._status)
         self.rates = Rates(lambda: self.lanes, self.loop)
+        self.replays = Replays(self.journal, self.retention, self._served)
         self.api_keys = ApiKeys(self.journal)
         self.admin: AdminServer | None = None
         self.control: ControlServer | None = None
@@ -125,14 +140,32 @@ class App:
         auth = self.settings.auth
         users = {user: secret.get_secret_value().encode() for user, secret in auth.password}
         self.system.hook(self.webhooks.rules.system)
-        self.broker.set_hooks(
-            [self.feed, PasswordAuth(users, allow_anonymous=auth.allow_anonymous), self.system]
-        )
+        access = PasswordAuth(users, allow_anonymous=auth.allow_anonymous)
+        hooks: list[Hooks] = [self.feed, access, self.system]
+        if self.lifter is not None:
+            hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
+        self.broker.set_hooks(hooks)
+
+    def _rules_changed(self) -> None:
+        """Somebody else wants events, or nobody any more."""
+        self.feed.refusing = self.webhooks.refusing
+        self.feed.set_rules(self.webhooks.rules)
+        self._set_hooks()
+
+    def _connections(self) -> list[int]:
+        """How many each endpoint may have open."""
+        return [
+            1 if isinstance(lane.endpoint, MqttPublisher) else lane.endpoint.pool_size for lane in self.lanes
+        ]
 
     @property
     def lanes(self) -> list[Lane]:
         """The endpoints that are served."""
         return self.webhooks.lanes
+
+    def _served(self, number: int) -> Lane | None:
+        """The lane of that id, which a reload may have put in another one's place."""
+        return next((lane for lane in self.lanes if lane.id == number), None)
 
     @property
     def parked(self) -> list[Parked]:
@@ -193,7 +226,11 @@ class App:
         if self.admin is not None:
             lines.append(f"  http api   {self.admin.address}")
         for lane in self.lanes[:SHOWN_WEBHOOKS]:
-            lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
+            name = lane.endpoint.name
+            kind, name = (
+                ("publisher ", name.removeprefix(PUBLISHERS)) if "." in name else ("webhook   ", name)
+            )
+            lines.append(f"  {kind} {name}: {lane.target.label}")
             sent = [(rule.event, rule.topic) for rule in lane.endpoint.events]
             lines.append(f"  events     {describe(sent, lane.endpoint.types) or 'none'}")
             waiting = self.webhooks.waiting[lane.id]
@@ -250,7 +287,9 @@ class App:
         from bridge.admin.api import open_api  # noqa: PLC0415
         from bridge.admin.server import AdminError  # noqa: PLC0415
 
-        assert self.intake is not None  # noqa: S101  its table is read now, not at the first request
+        catalogue = self.intake.catalogue  # read now, not at the first request
+        if self.settings.events.unknown != "pass":
+            self.endpoints.known = lambda: tuple(catalogue or ())
         try:
             self.admin = await open_api(self.settings.http_server, self.api_keys, self)
         except AdminError as error:
@@ -275,6 +314,16 @@ class App:
             unknown=events.unknown,
             validate=events.check,
         )
+
+    @cached_property
+    def lifter(self) -> Lifter | None:
+        """What makes business events of MQTT messages, if anything does. Raises StartError."""
+        events = self.settings.events
+        if not events.lift:
+            return None
+        from bridge.sources.lift import Lifter  # noqa: PLC0415  as above
+
+        return Lifter(events.lift, self.intake, strict=events.check == "refuse")
 
     def message_id(self, number: int) -> str:
         """The id of the message of that number, as events show it."""
@@ -316,6 +365,7 @@ class App:
                 "sent": stats.sent,
                 "dropped": stats.dropped,
             },
+            "lifted": None if self.lifter is None else self.lifter.counts,
         }
 
     async def _restore(self) -> int:
@@ -364,6 +414,10 @@ class App:
         settings = report.settings
         if report.errors or settings is None:
             return Reloaded(False, [str(message) for message in report.errors], warnings, [])
+        taken = [one.block for one in settings.webhooks if one.name in self.endpoints]
+        if taken:
+            text = "an endpoint that was made over the API has that id, expected another name"
+            return Reloaded(False, [f"{block}: {text}" for block in taken], warnings, [])
         found = changes(self.settings, settings, self.webhooks.stale)
         try:
             await self.webhooks.check(found)
@@ -371,11 +425,13 @@ class App:
             return Reloaded(False, [str(error)], warnings, [])
         await self.webhooks.apply(found, settings)
         self.settings = self.settings.model_copy(
-            update={"webhooks": settings.webhooks, "auth": settings.auth}
+            update={
+                "webhooks": settings.webhooks,
+                "mqtt_publishers": settings.mqtt_publishers,
+                "auth": settings.auth,
+            }
         )
-        self.feed.refusing = self.webhooks.refusing
-        self.feed.set_rules(self.webhooks.rules)
-        self._set_hooks()
+        self._rules_changed()
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
         return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
@@ -402,6 +458,8 @@ class App:
         if self._watcher is not None:
             self._watcher.cancel()
         self.rates.stop()
+        self.endpoints.stop()
+        self.replays.close()
         if self.control is not None:
             self.control.close()
         if self.admin is not None:
@@ -472,12 +530,14 @@ def _raise_file_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def _within_file_limit(settings: Settings) -> Mqtt:
-    """The `mqtt` block with no more connections than leave files for the webhooks, the store and the log."""
+def _within_file_limit(settings: Settings, sizes: Sequence[int]) -> Mqtt:
+    """The `mqtt` block with no more connections than leave files for the webhooks, the store and the log.
+
+    `sizes` are the webhooks' `pool_size`.
+    """
     limit = _raise_file_limit()
     if limit is None:
         return settings.mqtt
-    sizes = [endpoint.pool_size for endpoint in settings.webhooks if endpoint.enable]
     shared = max(SHARED_CONNECTIONS, *sizes) if sizes else 0
     own = OWN_FILES + len(sizes) + min(sum(sizes) - len(sizes), shared)
     if settings.http_server is not None:

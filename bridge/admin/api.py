@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.admin import brokers, clients, events, openapi, publish, retained
+from bridge.admin import (
+    brokers,
+    clients,
+    delivery_routes,
+    endpoint_routes,
+    events,
+    openapi,
+    publish,
+    retained,
+)
 from bridge.admin.access import Access, AccessError
 from bridge.admin.api_keys import ApiKeys
 from bridge.admin.routes import Plant, Route
@@ -17,6 +26,8 @@ def all_routes() -> list[Route]:
     """Every call of the API, and that of the document which describes them all."""
     routes = [
         *events.ROUTES,
+        *endpoint_routes.ROUTES,
+        *delivery_routes.ROUTES,
         *publish.ROUTES,
         *clients.ROUTES,
         *retained.ROUTES,

@@ -24,7 +24,7 @@ from bridge.admin.routes import (
 from bridge.broker.client import Client
 from bridge.broker.routing import publish_from_outside
 from bridge.mqtt.packets import Properties, Publish
-from bridge.mqtt.reasons import disconnect_name
+from bridge.mqtt.reasons import ReasonCode, disconnect_name
 from bridge.mqtt.topics import valid_topic_name
 
 CLIENTID = "http_api"
@@ -224,8 +224,14 @@ async def post_nanomq(call: Call) -> web.Response:
     return answer({"code": 0})
 
 
+_WRONG = frozenset({ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, ReasonCode.PAYLOAD_FORMAT_INVALID})
+"""Reasons that lie in the message: it carries no event that is taken (`events.lift`)."""
+
+
 def _refused(code: int, **members: Any) -> Problem:
     name = disconnect_name(code)
+    if code in _WRONG:
+        return Problem(400, f"the message was refused: {name}", **members)
     return Problem(503, f"the message was refused: {name}", headers={"Retry-After": "10"}, **members)
 
 

@@ -25,6 +25,7 @@ class Client:
         "is_bridge",
         "keepalive",
         "listener",
+        "own",
         "peerhost",
         "peername",
         "properties",
@@ -52,6 +53,7 @@ class Client:
         is_bridge: bool = False,
         listener: str = "",
         certificate: PeerCertificate | None = None,
+        own: bool = False,
     ) -> None:
         self.clientid = clientid
         self.username = username
@@ -68,6 +70,7 @@ class Client:
         self.is_bridge = is_bridge
         self.listener = listener  # such as "ssl:default"; "" after a restart
         self.certificate = certificate  # where verify_peer asks for one and it has one
+        self.own = own  # HookMQ itself: what it publishes is never lifted to an event again
         self.anonymous = True  # no password of it was checked
         self.superuser = False
 

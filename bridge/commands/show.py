@@ -30,6 +30,12 @@ def status(store: Path, *, json: bool) -> None:
         f"  messages   {messages['received']:,} received, {messages['rejected']:,} refused, "
         f"{messages['sent']:,} sent to subscribers, {messages['dropped']:,} dropped"
     )
+    if found["lifted"]:
+        lifted = found["lifted"]
+        print(
+            f"  lifted     {lifted['events']:,} messages became business events, {lifted['repeated']:,} had "
+            f"come before, of {lifted['refused']:,} no event could be made"
+        )
     if found["attempts_lost"]:
         print(f"  log        {found['attempts_lost']:,} attempts are missing in the attempt log")
     if found["endpoints"]:
@@ -135,7 +141,8 @@ def _why(endpoint: dict[str, Any]) -> str:
     name, reason = escape(endpoint["name"]), escape(endpoint["reason"])
     if endpoint["state"] == "asking":
         return f"{name} has not allowed events (abuse_protection), they wait: {reason}"
-    return f"{name} is off: {reason} (hookmq enable)"
+    # Where its settings do not work there is nothing to be switched on.
+    return f"{name} is off: {reason}" + (" (hookmq enable)" if "url" in endpoint else "")
 
 
 def log(store: Path, *, json: bool, full: bool, **args: Any) -> None:
@@ -183,7 +190,8 @@ def _attempts(rows: list[dict[str, Any]]) -> None:
 
 
 def _result(row: dict[str, Any]) -> str:
-    return str(row["status"] if row["kind"] is None else row["kind"])
+    # A broker's acknowledgement is no status.
+    return str((row["status"] or "ok") if row["kind"] is None else row["kind"])
 
 
 def _attempt(row: dict[str, Any]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+from bridge.config import lift
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
 from bridge.config.keys import EVENTS
@@ -24,8 +26,14 @@ def read(findings: Findings, node: Node | None) -> tuple[DomainEvents, Known]:
         made = build(findings, DomainEvents, fields(values, EVENTS, DomainEvents), node)
         if isinstance(made, DomainEvents):
             settings = made
+    known = _known(findings, settings, values)
+    rules = lift.read(findings, node.get("lift") if node is not None else None, known)
+    return (settings.model_copy(update={"lift": rules}) if rules else settings), known
+
+
+def _known(findings: Findings, settings: DomainEvents, values: dict[str, tuple[Node, Any]]) -> Known:
     if settings.catalogue is None:
-        return settings, lambda: None if settings.unknown == "pass" else _names(None)
+        return lambda: None if settings.unknown == "pass" else _names(None)
     at = values["catalogue"][0]
     names: Collection[str] | None = None
     try:
@@ -34,7 +42,7 @@ def read(findings: Findings, node: Node | None) -> tuple[DomainEvents, Known]:
         findings.error(at.place, at.key, str(error))
     if settings.unknown == "pass":
         names = None
-    return settings, lambda: names
+    return lambda: names
 
 
 def _names(path: Path | None) -> Collection[str]:

@@ -15,9 +15,11 @@ from bridge.config.keys import (
     EGRESS,
     EVENTS,
     HTTP_SERVER,
+    LIFT,
     LISTENERS,
     LOG,
     MQTT,
+    MQTT_PUBLISHER,
     NODE,
     PAYLOAD_KEY,
     SIGNATURE,
@@ -29,7 +31,18 @@ from bridge.config.keys import (
 )
 from bridge.config.kinds import SOURCE
 from bridge.config.node import Node
-from bridge.config.settings import Auth, Credentials, Endpoint, HttpServer, Listener, Settings, Signature
+from bridge.config.settings import (
+    Auth,
+    Credentials,
+    Endpoint,
+    HttpServer,
+    Lift,
+    Listener,
+    MqttPublisher,
+    Receiver,
+    Settings,
+    Signature,
+)
 from bridge.config.units import plain, quote
 
 MASK = "******"
@@ -100,6 +113,7 @@ def effective(settings: Settings) -> str:
     What is unset stands as a comment.
     """
     blocks = [_webhook(one) for one in settings.webhooks] or [["# webhook: none, no event is sent"]]
+    blocks += [_publisher(one) for one in settings.mqtt_publishers]
     blocks += [["mqtt {", *_lines(MQTT.keys, settings.mqtt), "}"]]
     blocks += [_listener(listener) for listener in settings.listeners]
     blocks += [["log {", *_lines(LOG.keys, settings.log, rotation=settings.log.rotation), "}"]]
@@ -107,7 +121,7 @@ def effective(settings: Settings) -> str:
     blocks += [_auth(settings.auth)]
     blocks += [_http_server(settings.http_server)]
     blocks += [["node {", *_lines(NODE.keys, settings.node), "}"]]
-    blocks += [["events {", *_lines(EVENTS.keys, settings.events), "}"]]
+    blocks += [["events {", *_lines(EVENTS.keys, settings.events), *_lift(settings.events.lift), "}"]]
     sys_topics = settings.sys_topics
     lines = _lines(SYS_TOPICS.keys, sys_topics, sys_event_messages=sys_topics.events)
     blocks += [["sys_topics {", *lines, "}"]]
@@ -131,6 +145,33 @@ def _lines(keys: Iterable[Key], model: BaseModel, **parts: BaseModel | None) -> 
     return lines
 
 
+_PARTS = ("backlog", "retry", "dead", "breaker", "rate_limit", "attempts", "cloudevents")
+"""Blocks in the block of a receiver."""
+
+
+def _publisher(publisher: MqttPublisher) -> list[str]:
+    parts = {name: getattr(publisher, name) for name in _PARTS}
+    keys = [key for key in MQTT_PUBLISHER.keys if key not in (PAYLOAD_KEY,) and key.kind is not SOURCE]
+    lines = [f"{publisher.block} {{", *_lines(keys, publisher, **parts)]
+    password = publisher.password
+    lines.append(
+        f"  password = {SOURCE.show(password)}" if password is not None else "  # password is not set"
+    )
+    if publisher.tls is not None:
+        lines += ["  tls {", *("  " + line for line in _lines(WEBHOOK_TLS.keys, publisher.tls)), "  }"]
+    lines.append("  events = [")
+    lines += [f"    {quote(pattern)}" for pattern in publisher.types]
+    return [*lines, *_events(publisher), "  ]", "}"]
+
+
+def _events(receiver: Receiver) -> list[str]:
+    lines = []
+    for rule in receiver.events:
+        topic = f", topic = {quote(rule.topic)}" if rule.topic is not None else ""
+        lines.append(f'    {{ event = "on_{rule.event.action}"{topic} }}')
+    return lines
+
+
 def _webhook(endpoint: Endpoint) -> list[str]:
     shown = endpoint.model_copy(
         update={
@@ -138,12 +179,7 @@ def _webhook(endpoint: Endpoint) -> list[str]:
             "proxy": url(endpoint.proxy) if endpoint.proxy is not None else None,
         }
     )
-    parts = {
-        name: getattr(endpoint, name)
-        for name in (
-            *("backlog", "retry", "dead", "breaker", "rate_limit", "batch", "attempts", "cloudevents"),
-        )
-    }
+    parts = {name: getattr(endpoint, name) for name in (*_PARTS, "batch")}
     keys = [k for k in WEBHOOK.keys if k not in (BATCH_ENABLE, PAYLOAD_KEY) and k.kind is not SOURCE]
     lines = [f"{endpoint.block} {{", *_lines(keys, shown, **parts), *_signing(endpoint)]
     if endpoint.credentials is not None:
@@ -156,10 +192,7 @@ def _webhook(endpoint: Endpoint) -> list[str]:
     if endpoint.tls is not None:
         lines += ["  ssl {", *("  " + line for line in _lines(WEBHOOK_TLS.keys, endpoint.tls)), "  }"]
     lines.append("  events = [")
-    for rule in endpoint.events:
-        topic = f", topic = {quote(rule.topic)}" if rule.topic is not None else ""
-        lines.append(f'    {{ event = "on_{rule.event.action}"{topic} }}')
-    return [*lines, "  ]", "}"]
+    return [*lines, *_events(endpoint), "  ]", "}"]
 
 
 def _signing(endpoint: Endpoint) -> list[str]:
@@ -206,6 +239,17 @@ def _http_server(server: HttpServer | None) -> list[str]:
     if server is None:
         return ["# http_server: none, nothing listens there"]
     return ["http_server {", *_lines([key for key in HTTP_SERVER.keys if key.name != "enable"], server), "}"]
+
+
+def _lift(rules: tuple[Lift, ...]) -> list[str]:
+    if not rules:
+        return ["  # lift is not set"]
+    shown = []
+    for rule in rules:
+        given = [key for key in LIFT.keys if getattr(rule, key.field) is not None]
+        members = ", ".join(f"{key.name} = {key.kind.show(getattr(rule, key.field))}" for key in given)
+        shown.append(f"    {{ {members} }}")
+    return ["  lift = [", *shown, "  ]"]
 
 
 def _segment(name: str) -> str:

@@ -13,7 +13,7 @@ from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
 from bridge.config.kinds import OURS, TOKEN
 from bridge.config.node import Node, merge, shown_place
 from bridge.config.policy import Values
-from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
+from bridge.config.settings import BacklogBound, Encoding, Endpoint, Receiver, Rule, Tls
 from bridge.config.units import Bad, plain
 
 DEFAULT = "default"
@@ -103,13 +103,14 @@ def read(
             several.place, several.key, f"found {len(blocks)} webhooks, expected at most {MAX_WEBHOOKS}"
         )
         return ()
-    made = [_endpoint(findings, name, node, environ, known) for name, node in blocks]
+    made = [read_one(findings, name, node, environ, known) for name, node in blocks]
     return tuple([endpoint for endpoint in made if endpoint is not None])
 
 
-def _endpoint(
+def read_one(
     findings: Findings, name: str, node: Node, environ: Mapping[str, str], known: domain.Known
 ) -> Endpoint | None:
+    """The endpoint of one block; None where it is not whole, or has no url and is not enabled."""
     if not isinstance(node.value, dict):
         findings.wrong(node, _ONE if node.key == "webhook" else _NAMED)
         return None
@@ -139,7 +140,7 @@ def _endpoint(
             headers = (*headers, ("Authorization", authorization))
     names = [header for header, _ in headers]
     rules, types = _wanted(findings, node, values, known, enable=enable)
-    _imply_format(values, rules, types)
+    _imply_mes(node, values, rules, types)
     format_ = values["format"][1] if "format" in values and "body.template" not in values else ""
     signatures, secrets = signing.read(findings, node, values.get("secret"), names, environ, format_)
     identity = credentials.read(findings, node.get("credentials"), names, environ)
@@ -149,7 +150,12 @@ def _endpoint(
     made_of = body.read(findings, node, values, headers, batch=parts["batch"])
     if address is None or _failed(findings, start):
         return None
-    given = {"name": name} | fields(values, WEBHOOK, Endpoint) | made_of.fields
+    given = (
+        {"name": name}
+        | fields(values, WEBHOOK, Receiver)
+        | fields(values, WEBHOOK, Endpoint)
+        | made_of.fields
+    )
     if "encoding" in given:
         given["encoding"] = Encoding(given["encoding"])
     parts["batch"] = made_of.batch
@@ -172,10 +178,13 @@ def _wanted(
     return events.read(findings, node, warn_none=enable and not asks), types
 
 
-def _imply_format(values: Values, rules: tuple[Rule, ...], types: tuple[str, ...]) -> None:
-    """An endpoint for business events alone has MachShop's bodies unless it says otherwise."""
+def _imply_mes(node: Node, values: Values, rules: tuple[Rule, ...], types: tuple[str, ...]) -> None:
+    """An endpoint for business events alone has MachShop's bodies unless it says otherwise; and with
+    MachShop's schedule success is what it calls so: 200."""
     if types and not rules and "format" not in values and "body.template" not in values:
         values["format"] = (values["types"][0], "mes")
+    if "success" not in values and values.get("retry.schedule", (node, ""))[1] == "mes":
+        values["success"] = (node, ((200, 200),))
 
 
 def _proxy(findings: Findings, values: Mapping[str, tuple[Node, Any]]) -> str | None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from bridge.config.settings import DeadBound
+from bridge.config.settings import DeadBound, title
 from bridge.journal.batch import Settle
 from bridge.journal.journal import Journal
 from bridge.journal.store import OldDead, StoreError
@@ -90,9 +90,9 @@ class Kept:
         if self._untold and now >= self._tell_at:
             self._tell_at = now + LOG_EVERY_S
             log.warning(
-                "webhook %s: dead letters are at their bound (webhook.dead): gave up the oldest %d "
+                "%s: dead letters are at their bound (webhook.dead): gave up the oldest %d "
                 "(%d bytes), %d in all",
-                self._owner.name,
+                title(self._owner.name),
                 self._untold,
                 self._untold_bytes,
                 self.given_up,
@@ -122,6 +122,10 @@ class DeadBounds:
         """Hold an endpoint to its bound."""
         self._kept[owner.id] = Kept(owner, bound)
 
+    def forget(self, lane: int) -> None:
+        """Look after a lane no more: it is deleted."""
+        self._kept.pop(lane, None)
+
     def given_up(self, lane: int) -> int:
         """How many dead letters of a lane were given up since the start."""
         kept = self._kept.get(lane)
@@ -149,7 +153,7 @@ class DeadBounds:
         now = self._loop.time()
         now_ms = int(min(self._clock(), now + self._offset) * 1000)
         more = False
-        for kept in self._kept.values():
+        for kept in list(self._kept.values()):
             before = kept.given_up
             try:
                 more |= kept.give_up(self._journal, now_ms)

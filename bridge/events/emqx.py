@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bridge.events.event import Event, EventType
+from bridge.events.event import Event, EventType, event_variables
 from bridge.events.interface import UNDEFINED, Origin
 from bridge.events.payload import FALLBACK, Shown
 
@@ -138,6 +138,7 @@ def _domain(seq: int, event: Event, shown: Any, node: str, metadata: dict[str, s
     """EMQX has no such events; these are the fields of its like."""
     data = event.data or _NO_DATA
     return {
+        "variables": event_variables(event),
         "username": event.username or UNDEFINED,
         "topic": event.topic,
         "timestamp": event.ts,

@@ -134,6 +134,18 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     data: dict[str, Any] | None = None
 
 
+def event_variables(event: Event) -> dict[str, Any]:
+    """The variables of the topic that a domain event came by; empty where it came without, and of others."""
+    data = event.data
+    if event.type != EventType.DOMAIN or not data or len(data) <= len(_OWN):
+        return {}
+    return {name: value for name, value in data.items() if name not in _OWN}
+
+
+_OWN = ("id", "timestamp")
+"""What every domain event has in its `data`."""
+
+
 def event_name(event: Event) -> str:
     """EMQX's name of a hook's event (`client.connack`), a domain event's own (`work_order.created`)."""
     return event.topic if event.type == EventType.DOMAIN else EventType(event.type).dotted

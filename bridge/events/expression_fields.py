@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from bridge.events.event import MESSAGE_EVENTS, Event, EventType
+from bridge.events.event import MESSAGE_EVENTS, Event, EventType, event_variables
 from bridge.events.payload import NOT_JSON, parse
 
 MAX_PAYLOAD = 1 << 20
@@ -195,6 +195,10 @@ def _reason_code(event: Event) -> str | None:
     return code
 
 
+def _variables(event: Event) -> dict[str, Any] | None:
+    return event_variables(event) or None
+
+
 def _nothing(event: Event) -> None:
     return None
 
@@ -260,6 +264,7 @@ FIELDS: Mapping[str, FieldInfo] = {
     "is_anonymous": _data("truth", "is_anonymous"),
     "is_superuser": _data("truth", "is_superuser"),
     "sub_props": _props(EventType.SESSION_SUBSCRIBED, EventType.CLIENT_SUBSCRIBE),
+    "variables": FieldInfo("any", _variables),
     "unsub_props": _props(EventType.SESSION_UNSUBSCRIBED, EventType.CLIENT_UNSUBSCRIBE),
 }
 """Every field of INTEROP 2.2 but `node` and `metadata`, which are the same for all events of a webhook."""

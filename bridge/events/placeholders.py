@@ -28,7 +28,7 @@ MISSING: Any = object()
 _FIRST = re.compile(r"\.?([^.\[\]\"\\\x00-\x20\x7f{}$]+)")
 _STEP = re.compile(r"\.([^.\[\]\"\\\x00-\x1f\x7f{}$]+)|\[([0-9]{1,9})\]")
 _POSITION = re.compile(r"[0-9]{1,9}")
-_HAS_PARTS = re.compile(r"payload|flags|metadata|client_attrs|\w+_props")
+_HAS_PARTS = re.compile(r"payload|flags|metadata|variables|client_attrs|\w+_props")
 
 _encode = msgspec.json.Encoder().encode
 

@@ -105,22 +105,26 @@ _OF_ENDPOINT = "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE 
 
 class Filter(msgspec.Struct, frozen=True):
     """Which rows a query wants; None: all. Times are Unix ms, `until` exclusive. `seq` is that of an event,
-    alone or in a group, or of a group."""
+    alone or in a group, or of a group. `type` is one of business events, or a pattern of them (`*`, `?`,
+    `[…]`); `latest` means the last attempt of each event alone."""
 
     endpoint: str | None = None
     event: int | None = None
+    type: str | None = None
     seq: int | None = None
     ok: bool | None = None
     kind: str | None = None
     status: tuple[int, int] | None = None  # both inclusive
     since: int | None = None
     until: int | None = None
+    latest: bool = False
 
     def where(self) -> tuple[str, dict[str, Any]]:
         """The SQL condition and its parameters."""
         parts = {
             "endpoint": "endpoint = :endpoint",
             "event": "event = :event",
+            "type": "topic GLOB :type",
             "seq": (
                 "(seq = :seq OR seq IN (SELECT number FROM groups WHERE last >= :seq AND first <= :seq"
                 " AND EXISTS (SELECT 1 FROM json_each(members) WHERE value = :seq - first)))"
@@ -134,6 +138,11 @@ class Filter(msgspec.Struct, frozen=True):
             name: getattr(self, name) for name in parts if getattr(self, name) is not None
         }
         conditions = [parts[name] for name in values]
+        if self.latest:
+            conditions.append(
+                "event != 0 AND NOT EXISTS (SELECT 1 FROM attempts AS later WHERE later.seq = attempts.seq"
+                " AND later.endpoint = attempts.endpoint AND later.id > attempts.id)"
+            )
         if self.status is not None:
             values["low"], values["high"] = self.status
             conditions.append("status BETWEEN :low AND :high")

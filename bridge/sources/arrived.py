@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bridge.events.catalogue import MAX_NAME, valid_name
@@ -17,21 +18,23 @@ MAX_EVENTS = 1000
 """Events of one request."""
 MAX_FAULTS = 20
 """Faults that are told of one request."""
-_ID = re.compile(r"[\x21-\x7e]{1,255}")
+ID = re.compile(r"[\x21-\x7e]{1,255}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 _MEMBERS = frozenset({"id", "type", "event", "timestamp", "data"})
-_EXPECTED_TIME = "expected a time of RFC 3339 such as 2026-03-01T09:30:00.000Z"
+EXPECTED_ID = "expected a text of 1 to 255 ASCII characters without spaces"
+EXPECTED_TIME = "expected a time of RFC 3339 such as 2026-03-01T09:30:00.000Z"
 
 
 class Arrived(NamedTuple):
     """One event. `id` and `timestamp` are None where they were absent; `payload` is `data` as JavaScript
-    writes it."""
+    writes it; `variables` are those of the topic that it came by."""
 
     type: str
     id: str | None
     timestamp: str | None
     data: dict[str, Any]
     payload: bytes
+    variables: Mapping[str, str] = MappingProxyType({})
 
 
 class Fault(NamedTuple):
@@ -101,14 +104,14 @@ def _event(value: Any, path: str, check: Check, faults: list[Fault]) -> Arrived 
     elif "event" in value and name == "type" and value["event"] != kind:
         faults.append(Fault(f"{path}/event", "is another type than that of type"))
     identifier = value.get("id")
-    if identifier is not None and not (isinstance(identifier, str) and _ID.fullmatch(identifier)):
-        faults.append(Fault(f"{path}/id", "expected a text of 1 to 255 ASCII characters without spaces"))
+    if identifier is not None and not (isinstance(identifier, str) and ID.fullmatch(identifier)):
+        faults.append(Fault(f"{path}/id", EXPECTED_ID))
     timestamp = value.get("timestamp")
     if timestamp is not None:
         try:
-            timestamp = _utc(timestamp)
+            timestamp = utc(timestamp)
         except ValueError:
-            faults.append(Fault(f"{path}/timestamp", _EXPECTED_TIME))
+            faults.append(Fault(f"{path}/timestamp", EXPECTED_TIME))
     data = value.get("data")
     if not isinstance(data, dict):
         faults.append(Fault(f"{path}/data", "expected an object"))
@@ -118,7 +121,7 @@ def _event(value: Any, path: str, check: Check, faults: list[Fault]) -> Arrived 
     return Arrived(kind, identifier, timestamp, data, dumps(data))
 
 
-def _utc(value: Any) -> str:
+def utc(value: Any) -> str:
     """A time in UTC; one that is already stays as it is written. Raises ValueError."""
     if not isinstance(value, str) or not _TIME.fullmatch(value):
         raise ValueError

@@ -39,6 +39,17 @@ class Taken(NamedTuple):
     repeated: int
 
 
+class Prepared(NamedTuple):
+    """Events on their way in: those that somebody wants, the ids that are new, and a new key with the digest
+    of what came with it."""
+
+    taken: Taken
+    events: Sequence[Event] = ()
+    fresh: Sequence[str] = ()
+    key: str | None = None
+    digest: bytes = b""
+
+
 class KeyReused(Exception):
     """The Idempotency-Key came before with another body."""
 
@@ -109,6 +120,21 @@ class Intake:
 
         `source` names who brings them, and whose `key` (Idempotency-Key) it is; `body` is what came with it.
         """
+        made = self.prepare(events, source, username=username, peername=peername, key=key, body=body)
+        self.store(made)
+        return made.taken
+
+    def prepare(
+        self,
+        events: Sequence[Arrived],
+        source: str,
+        *,
+        username: str | None = None,
+        peername: str = "",
+        key: str | None = None,
+        body: bytes = b"",
+    ) -> Prepared:
+        """What `take` would store, for `store` in the same turn. Raises KeyReused, BacklogFull."""
         scoped = None if key is None else f"{source}\0{key}"
         digest = sha256(body).digest() if scoped is not None else b""
         if scoped is not None:
@@ -116,18 +142,22 @@ class Intake:
             if known is not None:
                 if known != digest:
                     raise KeyReused
-                return Taken([self._id(one, scoped, at) for at, one in enumerate(events)], len(events))
+                ids = [self._id(one, scoped, at) for at, one in enumerate(events)]
+                return Prepared(Taken(ids, len(events)))
         ids, fresh, stored, repeated = self._make(events, source, username, peername, scoped)
         full = self._journal.full
         if full and any(not full.isdisjoint(event.targets) for event in stored):
             raise BacklogFull
-        for event in stored:
+        return Prepared(Taken(ids, repeated), stored, fresh, scoped, digest)
+
+    def store(self, made: Prepared) -> None:
+        """Let prepared events join the journal's open batch, with what a repeat is known by."""
+        for event in made.events:
             self._journal.append(event)
-        for identifier in fresh:
+        for identifier in made.fresh:
             self._ids.add(identifier)
-        if scoped is not None:
-            self._keys.add(scoped, digest)
-        return Taken(ids, repeated)
+        if made.key is not None:
+            self._keys.add(made.key, made.digest)
 
     def _id(self, one: Arrived, scoped: str | None, index: int) -> str:
         """An event's id: its own, or one that a repeat with the same Idempotency-Key has again."""
@@ -173,7 +203,7 @@ class Intake:
                 rules.targets(EventType.DOMAIN, one.type),
                 one.type,
                 one.payload,
-                data={"id": identifier, "timestamp": one.timestamp or at},
+                data={**one.variables, "id": identifier, "timestamp": one.timestamp or at},
             )
             if conditions and event.targets:
                 event.targets = rules.passing(event)

@@ -9,7 +9,16 @@ import pytest
 
 from bridge.config.settings import BatchPolicy, CloudEvents, Endpoint
 from bridge.delivery.ordering import key_function
-from bridge.events.event import BY_NAME, EMQX_ALL, HOOK_EVENTS, MESSAGE_EVENTS, Event, EventType, event_name
+from bridge.events.event import (
+    BY_NAME,
+    EMQX_ALL,
+    HOOK_EVENTS,
+    MESSAGE_EVENTS,
+    Event,
+    EventType,
+    event_name,
+    event_variables,
+)
 from bridge.events.expression import ExpressionError, compile_condition
 from bridge.events.formats import Format, Origin, is_detailed, make_format
 from bridge.events.names import find, matching
@@ -162,6 +171,7 @@ def test_emqx_nanomq_and_templates() -> None:
     assert list(shown) == sorted(shown, reverse=True)
     assert (shown["event"], shown["id"], shown["clientid"]) == ("work_order.created", "evt-123", "mes")
     assert shown["payload"] == json.loads(DATA)
+    assert shown["variables"] == {"site": "chicago"}
     assert json.loads(made("nanomq").body(SEQ, EVENT)) == {
         "ts": 1705314600123,
         "action": "work_order.created",
@@ -169,10 +179,18 @@ def test_emqx_nanomq_and_templates() -> None:
         "from_client_id": "mes",
         "payload": DATA.decode(),
     }
-    template = '{"e":"${event}","n":${payload.workOrder.quantity},"id":"${id}"}'
+    template = '{"e":"${event}","n":${payload.workOrder.quantity},"id":"${id}","s":"${variables.site}"}'
     assert made("template", template=template).body(SEQ, EVENT) == (
-        b'{"e":"work_order.created","n":100,"id":"evt-123"}'
+        b'{"e":"work_order.created","n":100,"id":"evt-123","s":"chicago"}'
     )
+
+
+def test_variables_are_those_of_the_topic_alone() -> None:
+    assert event_variables(EVENT) == {"site": "chicago"}
+    without = Event(EventType.DOMAIN, 1, "", None, "", (1,), "a", b"{}", data={"id": "x", "timestamp": "t"})
+    assert event_variables(without) == {}
+    assert not compile_condition("exists(variables)")(without)
+    assert event_variables(sample(EventType.MESSAGE_ACKED)) == {}
 
 
 # -- conditions and orders -----------------------------------------------------------------------------------
@@ -186,6 +204,9 @@ def test_emqx_nanomq_and_templates() -> None:
         ("payload.workOrder.quantity >= 100", True),
         ("payload.workOrder.quantity > 100", False),
         ("clientid = 'mes' and id = 'evt-123'", True),
+        ("variables.site = 'chicago'", True),
+        ("variables.site = 'berlin'", False),
+        ("exists(variables.site) and not exists(variables.id) and not exists(variables.area)", True),
         ("event = 'made.up_by_us'", False),
     ],
 )
