@@ -1,4 +1,4 @@
-"""docs/operations.md says what the code does: its commands run, every log line and every counter is explained."""
+"""docs/operations.md says what the code does: its commands run, it explains every log line and counter."""
 
 from __future__ import annotations
 
@@ -31,11 +31,8 @@ def section(title: str) -> str:
 
 def shell(title: str) -> list[str]:
     """The lines of a section's `sh` blocks."""
-    return [
-        line
-        for text in re.findall(r"```sh\n(.*?)```", section(title), re.DOTALL)
-        for line in text.splitlines()
-    ]
+    blocks = re.findall(r"```sh\n(.*?)```", section(title), re.DOTALL)
+    return [line for text in blocks for line in text.splitlines()]
 
 
 def messages() -> Iterator[tuple[str, str]]:
@@ -135,7 +132,6 @@ async def test_system_topics(tmp_path: Path, command: Callable[[str], str]) -> N
 def test_links(link: str) -> None:
     name, _, anchor = link.partition("#")
     text = (ROOT / "docs" / name).read_text() if name else PAGE
-    headings = [
-        re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)
-    ]
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    headings = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
     assert not anchor or anchor in headings
