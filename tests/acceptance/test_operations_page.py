@@ -10,10 +10,12 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from bridge.config.load import load
 from tests.integration.commands import command as run
 from tests.integration.mqtt_client import Client
 from tests.integration.process import ROOT, HookMQ, webhook
@@ -103,6 +105,17 @@ async def test_backup_and_restore(tmp_path: Path) -> None:
         assert await hookmq.stop() == 0
         assert (await run(*words(restore))).returncode == 0
         await hookmq.start()
+
+
+def test_secrets() -> None:
+    """The example is read; that its files are not there is what is said of it."""
+    (text,) = re.findall(r"```hocon\n(.*?)```", section("Secrets"), re.DOTALL)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "nanomq.conf"
+        path.write_text(text)
+        errors = [str(error) for error in load(path, {}).errors]
+    assert len(errors) == 2
+    assert all("cannot read /run/credentials/hookmq.service/" in error for error in errors)
 
 
 async def test_system_topics(tmp_path: Path, command: Callable[[str], str]) -> None:
