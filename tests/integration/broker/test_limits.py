@@ -93,7 +93,7 @@ async def test_new_connections_a_second(start: Start, caplog: pytest.LogCaptureF
     broker = await start(listeners=only(TCP, max_conn_rate=20.0))
     begin = time.monotonic()
     clients = await asyncio.gather(
-        *[Client.connect(broker.port, str(n), version=5, code=None) for n in range(60)]
+        *[Client.connect(broker.port, str(n), version=5, code=None) for n in range(45)]
     )
     spent = time.monotonic() - begin
     codes = [client.connack.reason_code for client in clients if client.connack is not None]
