@@ -46,6 +46,7 @@ from bridge.journal.retention import Retention
 from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import StoreError
 from bridge.logs import LogError, configure
+from bridge.notify import Notifier
 
 if TYPE_CHECKING:
     from bridge.admin.server import AdminServer
@@ -111,6 +112,7 @@ class App:
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
         self._set_hooks()
+        self.notify = Notifier(self.loop, self._status)
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.api_keys = ApiKeys(self.journal)
         self.admin: AdminServer | None = None
@@ -180,6 +182,7 @@ class App:
         self._warn()
         _settle_memory()
         self._started.set()
+        self.notify.ready()
         return self._lines(lost)
 
     def _lines(self, lost: int) -> list[str]:
@@ -286,6 +289,17 @@ class App:
         except ControlError as error:
             log.warning("`hookmq status` and its like cannot reach this process: %s", error)
 
+    def _status(self) -> str:
+        """A line for `systemctl status`."""
+        clients = len(self.broker.sessions) - len(self.broker.away)
+        waiting = sum(lane.queued for lane in self.lanes)
+        troubled = sum(lane.state != "on" for lane in self.lanes)
+        stalled = ", the store refuses to write" if self.journal.stalled else ""
+        return (
+            f"{clients:,} clients, {waiting:,} events wait, {troubled:,} of {len(self.lanes):,} webhooks "
+            f"in trouble{stalled}"
+        )
+
     def facts(self) -> dict[str, Any]:
         """What `hookmq status` tells of the process as a whole."""
         broker = self.broker
@@ -330,27 +344,34 @@ class App:
         if self._reread is None:
             return Reloaded(False, ["this HookMQ was not started from a file"], [], [])
         async with self._reloading:
-            # In a thread: a large file takes seconds to read.
-            report = await asyncio.to_thread(self._reread)
-            warnings = [str(message) for message in report.warnings]
-            settings = report.settings
-            if report.errors or settings is None:
-                return Reloaded(False, [str(message) for message in report.errors], warnings, [])
-            found = changes(self.settings, settings, self.webhooks.stale)
+            self.notify.reloading()
             try:
-                await self.webhooks.check(found)
-            except (EndpointError, EgressError, StoreError) as error:
-                return Reloaded(False, [str(error)], warnings, [])
-            await self.webhooks.apply(found, settings)
-            self.settings = self.settings.model_copy(
-                update={"webhooks": settings.webhooks, "auth": settings.auth}
-            )
-            self.feed.refusing = self.webhooks.refusing
-            self.feed.set_rules(self.webhooks.rules)
-            self._set_hooks()
-            gc.unfreeze()  # what has ended is to be found
-            _settle_memory()
-            return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
+                return await self._take_up(self._reread)
+            finally:
+                self.notify.ready()
+
+    async def _take_up(self, reread: Reread) -> Reloaded:
+        # In a thread: a large file takes seconds to read.
+        report = await asyncio.to_thread(reread)
+        warnings = [str(message) for message in report.warnings]
+        settings = report.settings
+        if report.errors or settings is None:
+            return Reloaded(False, [str(message) for message in report.errors], warnings, [])
+        found = changes(self.settings, settings, self.webhooks.stale)
+        try:
+            await self.webhooks.check(found)
+        except (EndpointError, EgressError, StoreError) as error:
+            return Reloaded(False, [str(error)], warnings, [])
+        await self.webhooks.apply(found, settings)
+        self.settings = self.settings.model_copy(
+            update={"webhooks": settings.webhooks, "auth": settings.auth}
+        )
+        self.feed.refusing = self.webhooks.refusing
+        self.feed.set_rules(self.webhooks.rules)
+        self._set_hooks()
+        gc.unfreeze()  # what has ended is to be found
+        _settle_memory()
+        return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
 
     def reload_soon(self) -> None:
         """The same on SIGHUP, once the start is done: the log tells what came of it."""
@@ -370,6 +391,7 @@ class App:
 
     async def stop(self) -> None:
         """Stop accepting, tell the clients, commit, let requests in flight end, close the store."""
+        self.notify.stopping()
         if self._watcher is not None:
             self._watcher.cancel()
         self.rates.stop()

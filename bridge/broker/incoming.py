@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# An MQTT 5 client may know that its message was taken and nobody has subscribed to it (section 3.4.2.1).
+NO_MATCHING_SUBSCRIBERS = int(ReasonCode.NO_MATCHING_SUBSCRIBERS)
+
 
 def on_publish(conn: Connection, packet: Publish) -> None:
     broker = conn.broker
@@ -66,6 +69,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     number = broker.numbered = broker.numbered + 1
     for on_published in hooks.on_published:
         on_published(client, packet, ts, number)
+    code = 0
     if matched.anyone:
         message = make_message(broker, client, packet, ts, number)
         if packet.retain:
@@ -75,6 +79,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         else:
             conn.journal.after(route, broker, message, session)
     else:
+        code = NO_MATCHING_SUBSCRIBERS
         if packet.retain:
             retain(broker, make_message(broker, client, packet, ts, number))
         for on_dropped in hooks.on_dropped:
@@ -82,7 +87,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     broker.stats.received += 1
     if qos == 1:
         conn.unacked += 1
-        conn.journal.ack(conn, encoder.encode_puback(conn.version, packet.packet_id))
+        conn.journal.ack(conn, encoder.encode_puback(conn.version, packet.packet_id, code))
     elif qos == 2:
         session.await_rel(packet.packet_id)
         if session.stored:

@@ -80,6 +80,7 @@ from bridge.config.units import (
     TEXT,
     VERIFY,
     WHOLE_SECONDS,
+    WHOLE_SECONDS_OR_OFF,
     Kind,
     Range,
     one_of,
@@ -320,6 +321,7 @@ MQTT = Block(
             "max_client_id": INT,
             "max_subscriptions": INT,
             "keepalive_multiplier": FLOAT,
+            "max_keepalive": WHOLE_SECONDS_OR_OFF,
             "connect_timeout": SECONDS,
             "session_expiry_interval": WHOLE_SECONDS,
             "property_size": SIZE,
@@ -394,6 +396,7 @@ LOG = Block(
     (
         Key("to", some_of("file", "console", "syslog"), Log, "to"),
         Key("level", LEVEL, Log, "level"),
+        Key("formatter", one_of("text", "json"), Log, "formatter"),
         Key("dir", PATH, Log, "dir"),
         Key("file", FILE_NAME, Log, "file"),
         Key("rotation.size", SIZE, Rotation, "size"),

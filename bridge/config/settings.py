@@ -220,6 +220,7 @@ class Mqtt(_Block):
     max_client_id: int = Field(default=65535, ge=23, le=65535)  # bytes
     max_subscriptions: int = Field(default=10000, ge=1)  # of one session
     keepalive_multiplier: float = Field(default=1.5, ge=1.0, le=100.0)
+    max_keepalive: int | None = Field(default=None, ge=1, le=65535)  # seconds; None: any, and none at all
     connect_timeout: float = Field(default=10.0, gt=0)  # seconds from accept to CONNECT
     session_expiry_interval: int = Field(default=7200, ge=0)  # cap, and that of a 3.1.1 persistent session; s
     property_size: int = Field(default=65536, ge=64)  # bytes of one packet's properties
@@ -307,6 +308,7 @@ class Log(_Block):
 
     to: tuple[Literal["file", "console", "syslog"], ...] = ("console",)
     level: Literal["trace", "debug", "info", "warn", "error", "fatal"] = "info"
+    formatter: Literal["text", "json"] = "text"
     dir: Path = Path("./log")
     file: str = "hookmq.log"
     rotation: Rotation = Rotation()
