@@ -239,6 +239,16 @@ async def test_retained_messages(tmp_path: Path) -> None:
         assert (await client.expect(Publish)).topic == "a/2"
         await client.silent()
 
+        stored = await Client.connect(api.port, "away", clean=False)
+        await stored.disconnect()
+        assert (await api.call("DELETE", "/api/v4/clients/away")).status == 200
+        api.kill()
+        await api.start()
+        body = ok(await api.get(path), "RetainedMessages")
+        assert {row["topic"] for row in body["data"]} == {"a/2", "b"}
+        assert {row["from_clientid"] for row in body["data"]} == {"c"}
+        assert ok(await api.get("/api/v4/clients"), "Clients")["data"] == []
+
 
 async def test_the_broker(named: Api) -> None:
     first = await Client.connect(named.port, "c")
