@@ -10,7 +10,7 @@ import msgspec
 from bridge.control.server import Refused
 from bridge.delivery.retry import ErrorKind
 from bridge.events.event import BY_HOOK_NAME, EventType
-from bridge.events.names import find
+from bridge.events.names import find, matching
 from bridge.journal.attempt_store import Filter
 
 MAX_LIMIT = 10_000
@@ -25,7 +25,7 @@ class NoArgs(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LogArgs(NoArgs):
-    """`log`. Times are Unix ms. `event` is a type, or the id of one."""
+    """`log`. Times are Unix ms. `event` is a type, a pattern of types, or the id of an event."""
 
     endpoint: str | None = None
     event: str | None = None
@@ -83,6 +83,17 @@ def event_type(text: str) -> EventType:
     return found
 
 
+def type_pattern(text: str) -> str:
+    """The name of a type, a hook's event or a business event's, or a pattern of names. Raises Refused."""
+    if not re.fullmatch(r"[A-Za-z0-9_.*?!\[\]$/-]{1,128}", text.strip()):
+        raise Refused(
+            f"{text[:200]!r} is no type of event, expected one such as work_order.* or client.connack"
+        )
+    if text.strip().lower().startswith("on_") and not matching(text):
+        event_type(text)  # nobody means a business event by it
+    return text
+
+
 def sequence(text: str, store_id: str) -> int:
     """The sequence of a webhook-id. Raises Refused."""
     match = _ID.fullmatch(text.strip())
@@ -122,7 +133,7 @@ def log_filter(args: LogArgs, store_id: str) -> Filter:
         event, wanted = None, event
     return Filter(
         endpoint=args.endpoint,
-        event=None if event is None else int(event_type(event)),
+        type=None if event is None else type_pattern(event),
         seq=None if wanted is None else sequence(wanted, store_id),
         ok=ok,
         kind=kind,

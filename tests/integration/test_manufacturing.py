@@ -9,9 +9,10 @@ from pathlib import Path
 
 from bridge.events import catalogue
 from bridge.events.js_json import dumps
+from tests.integration.admin.calling import Api
 from tests.integration.process import HookMQ
 from tests.integration.receiver import Receiver
-from tests.integration.test_operating import asked, given
+from tests.integration.test_operating import asked, given, said
 from tests.integration.test_requests import hook
 
 SECRET = "a secret of ours"
@@ -59,3 +60,30 @@ async def test_test_requests(tmp_path: Path) -> None:
             shown = {one["name"]: one for one in await asked(hookmq, "endpoints")}
             assert (shown["mes"]["types"], shown["mes"]["sent"]) == (["*"], "*")
             assert (shown["ery"]["format"], shown["ery"]["sent"]) == ("eryxon", "job.created")
+
+
+async def test_the_log_by_type(tmp_path: Path) -> None:
+    """`hookmq log --event` with names and patterns, of business events and of the broker's."""
+    async with Receiver() as receiver:
+        block = hook("mes", receiver.url(), 'types = ["*"]', "events = [ { event = on_message_publish } ]")
+        async with Api(tmp_path, block, "events.unknown = pass") as api:
+            names = ["work_order.created", "work_order.started", "job.created", "saw.jammed"]
+            await api.post("/api/v2/events", [{"type": name, "data": {}} for name in names])
+            await api.post("/api/v5/publish", {"topic": "work_order.created", "payload": ""})
+            await receiver.wait_count(5)
+            for wanted, found in {
+                "work_order.created": names[:1],
+                "work_order.*": names[:2],
+                "*.created": [names[2], names[0]],
+                "s[a-b]*": names[3:],
+                "message.*": ["on_message_publish"],
+                "*": [*sorted([*names, "on_message_publish"])],
+                "client.*": [],
+                "no.such": [],
+            }.items():
+                rows = await asked(api, "log", "--event", wanted, "--endpoint", "mes")
+                assert sorted(row["event"] for row in rows) == sorted(found), wanted
+            shown = await said(api, "log", "--event", "work_order.*")
+            assert len(shown.splitlines()) == 3
+            done = await given("log", "--event", "job created", "--store", str(api.data))
+            assert (done.returncode, "is no type of event" in done.stderr) == (1, True), done
