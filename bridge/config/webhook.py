@@ -19,6 +19,8 @@ from bridge.config.units import Bad, plain
 DEFAULT = "default"
 """The name of the endpoint of the block `webhook`."""
 MAX_WEBHOOKS = 10_000
+MES_SUCCESS = ((200, 200),)
+"""`success` under `retry.schedule = mes` where it is not set: what MachShop's document asks for."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ONE = 'one object: webhook { url = "http://…", events = [ … ] }'
 _NAMED = 'one object for each name: webhooks.<name> { url = "http://…", events = [ … ] }'
@@ -156,6 +158,8 @@ def _endpoint(
     bound = build(findings, BacklogBound, fields(values, WEBHOOK, BacklogBound), node)
     given |= {"url": address, "headers": headers, "tls": tls, "events": rules, "backlog": bound, **parts}
     given |= {"signature": signatures, "secrets": secrets, "credentials": identity, "proxy": proxy}
+    if "success" not in given and parts["retry"].schedule == "mes":
+        given["success"] = MES_SUCCESS
     endpoint = build(findings, Endpoint, given, node)
     return endpoint if isinstance(endpoint, Endpoint) else None
 
