@@ -225,7 +225,12 @@ async def _no_events(hookmq: HookMQ, receiver: Receiver, check: str) -> None:
             number = new.next_id()
             new.send(Publish(topic, payload, qos, packet_id=number))
             answer = await new.expect(kind)
-            assert (answer.packet_id, answer.reason_code) == (number, expected), (topic, payload[:50], qos, answer)
+            assert (answer.packet_id, answer.reason_code) == (number, expected), (
+                topic,
+                payload[:50],
+                qos,
+                answer,
+            )
             gone_on += not expected
     taken = 5 if check == "warn" else 0
     await receiver.wait_count(gone_on + taken, 20)
