@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import msgspec
 
 from bridge import __version__
 from bridge.admin.api_keys import ApiKeys
+from bridge.admin.endpoints import Endpoints
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
 from bridge.broker.hooks import Hooks
@@ -28,7 +29,6 @@ from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
 from bridge.config.settings import Mqtt, Settings
 from bridge.control.protocol import ControlError, socket_path
-from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
 from bridge.delivery.attempts import AttemptRecorder
@@ -37,6 +37,8 @@ from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.egress import EgressError
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
+from bridge.delivery.rates import Rates
+from bridge.delivery.replays import Replays
 from bridge.delivery.target import EndpointError
 from bridge.delivery.webhooks import Webhooks
 from bridge.events.names import describe
@@ -104,13 +106,21 @@ class App:
         self.retention = Retention(self.journal, settings.store.retention_age, settings.store.retention_bytes)
         self.store.on_error = self._store_failed
         self.network = Network(self.loop, settings.egress)
-        self.webhooks = Webhooks(settings, self.journal, self.network, self.loop)
+        self.endpoints = Endpoints(self.journal)
+        self.webhooks = Webhooks(
+            *(settings, self.journal, self.network, self.loop),
+            managed=self.endpoints.load({endpoint.name for endpoint in settings.webhooks}),
+            orphan=self.endpoints.orphan,
+        )
+        self.endpoints.start(self.webhooks)
+        self.webhooks.on_rules = self._rules_changed
         self.journal.low = self._low
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
-        self.mqtt = _within_file_limit(settings)
+        self.mqtt = _within_file_limit(settings, [lane.endpoint.pool_size for lane in self.lanes])
         self.broker = Broker(self.mqtt, self.journal, self.loop)
         self._set_hooks()
         self.rates = Rates(lambda: self.lanes, self.loop)
+        self.replays = Replays(self.journal, self.retention, self._served)
         self.api_keys = ApiKeys(self.journal)
         self.admin: AdminServer | None = None
         self.control: ControlServer | None = None
@@ -125,10 +135,20 @@ class App:
             hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
         self.broker.set_hooks(hooks)
 
+    def _rules_changed(self) -> None:
+        """Somebody else wants events, or nobody any more."""
+        self.feed.refusing = self.webhooks.refusing
+        self.feed.set_rules(self.webhooks.rules)
+        self._set_hooks()
+
     @property
     def lanes(self) -> list[Lane]:
         """The endpoints that are served."""
         return self.webhooks.lanes
+
+    def _served(self, number: int) -> Lane | None:
+        """The lane of that id, which a reload may have put in another one's place."""
+        return next((lane for lane in self.lanes if lane.id == number), None)
 
     @property
     def parked(self) -> list[Parked]:
@@ -245,7 +265,9 @@ class App:
         from bridge.admin.api import open_api  # noqa: PLC0415
         from bridge.admin.server import AdminError  # noqa: PLC0415
 
-        assert self.intake is not None  # noqa: S101  its table is read now, not at the first request
+        catalogue = self.intake.catalogue  # read now, not at the first request
+        if self.settings.events.unknown != "pass":
+            self.endpoints.known = lambda: tuple(catalogue or ())
         try:
             self.admin = await open_api(self.settings.http_server, self.api_keys, self)
         except AdminError as error:
@@ -346,6 +368,10 @@ class App:
             settings = report.settings
             if report.errors or settings is None:
                 return Reloaded(False, [str(message) for message in report.errors], warnings, [])
+            taken = [one.block for one in settings.webhooks if one.name in self.endpoints]
+            if taken:
+                text = "an endpoint that was made over the API has that id, expected another name"
+                return Reloaded(False, [f"{block}: {text}" for block in taken], warnings, [])
             found = changes(self.settings, settings, self.webhooks.stale)
             try:
                 await self.webhooks.check(found)
@@ -355,9 +381,7 @@ class App:
             self.settings = self.settings.model_copy(
                 update={"webhooks": settings.webhooks, "auth": settings.auth}
             )
-            self.feed.refusing = self.webhooks.refusing
-            self.feed.set_rules(self.webhooks.rules)
-            self._set_hooks()
+            self._rules_changed()
             gc.unfreeze()  # what has ended is to be found
             _settle_memory()
             return Reloaded(True, [], warnings, found.lines())
@@ -383,6 +407,8 @@ class App:
         if self._watcher is not None:
             self._watcher.cancel()
         self.rates.stop()
+        self.endpoints.stop()
+        self.replays.close()
         if self.control is not None:
             self.control.close()
         if self.admin is not None:
@@ -445,12 +471,14 @@ def _raise_file_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def _within_file_limit(settings: Settings) -> Mqtt:
-    """The `mqtt` block with no more connections than leave files for the webhooks, the store and the log."""
+def _within_file_limit(settings: Settings, sizes: Sequence[int]) -> Mqtt:
+    """The `mqtt` block with no more connections than leave files for the webhooks, the store and the log.
+
+    `sizes` are the webhooks' `pool_size`.
+    """
     limit = _raise_file_limit()
     if limit is None:
         return settings.mqtt
-    sizes = [endpoint.pool_size for endpoint in settings.webhooks if endpoint.enable]
     shared = max(SHARED_CONNECTIONS, *sizes) if sizes else 0
     own = OWN_FILES + len(sizes) + min(sum(sizes) - len(sizes), shared)
     if settings.http_server is not None:

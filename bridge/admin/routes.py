@@ -9,15 +9,24 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from aiohttp import web
 
+from bridge.admin.endpoints import Endpoints
 from bridge.admin.problems import Problem
 from bridge.admin.scopes import Principal
 from bridge.broker.server import Broker
+from bridge.config.settings import Settings
+from bridge.delivery.attempts import AttemptRecorder
+from bridge.delivery.rates import Rates
+from bridge.delivery.replays import Replays
+from bridge.delivery.webhooks import Webhooks
 from bridge.journal.journal import Journal
+from bridge.journal.retention import Retention
 from bridge.sources.intake import Intake
 
 STORED_S = 30.0
 """How long an answer waits for the store before the caller is told that nobody knows."""
 JSON_TYPES = frozenset({"application/json"})
+PATCH_TYPES = JSON_TYPES | {"application/merge-patch+json"}
+"""Of a change: JSON Merge Patch, RFC 7396."""
 JSON_OR_FORM = JSON_TYPES | {"application/x-www-form-urlencoded", "text/plain"}
 """What `curl -d` says of JSON when it is told nothing: NanoMQ's own examples do so."""
 
@@ -27,6 +36,16 @@ class Plant(Protocol):
 
     journal: Journal
     broker: Broker
+    endpoints: Endpoints
+    webhooks: Webhooks
+    retention: Retention
+    rates: Rates
+    replays: Replays
+    settings: Settings
+
+    @property
+    def attempts(self) -> AttemptRecorder | None:
+        """The attempt log, if there is one."""
 
     @property
     def intake(self) -> Intake:
@@ -102,6 +121,16 @@ def decode_json(body: bytes) -> Any:
         return msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, f"the body is not JSON: {error}") from None
+
+
+def decode_object(body: bytes, *, empty: bool = False) -> dict[str, Any]:
+    """The body as a JSON object; `empty`: none at all is one without members. Raises Problem (400, 422)."""
+    if empty and not body.strip():
+        return {}
+    value = decode_json(body)
+    if not isinstance(value, dict):
+        raise Problem(422, "expected an object", errors=[{"path": "", "message": "expected an object"}])
+    return value
 
 
 def schema(name: str) -> dict[str, str]:

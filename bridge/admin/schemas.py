@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bridge.admin import endpoint_schemas
+
 TEXT: Mapping[str, Any] = {"type": "string"}
 
 _USER_PROPERTIES = {
@@ -22,6 +24,7 @@ _MESSAGE = {
 _ENCODING = {"enum": ["plain", "base64"], "default": "plain"}
 
 SCHEMAS: dict[str, Any] = {
+    **endpoint_schemas.SCHEMAS,
     "Problem": {
         "type": "object",
         "description": "RFC 9457",

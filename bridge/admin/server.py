@@ -22,6 +22,7 @@ from bridge.admin.access import Access
 from bridge.admin.problems import Problem, problem
 from bridge.admin.routes import Call, Plant, Route
 from bridge.config.settings import HttpServer
+from bridge.journal.store import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +197,10 @@ class AdminServer:
             response = problem(error.status, error.reason or "this request cannot be answered")
         except asyncio.CancelledError:
             raise
+        except StoreError as error:
+            log.warning("http_server: %s %s: the store: %s", request.method, request.path, error)
+            detail = "the store cannot be used at present"
+            response = problem(503, detail, headers={"Retry-After": "5"})
         except Exception:
             log.exception("http_server: %s %s failed", request.method, request.path)
             response = problem(500, "HookMQ itself made a mistake: its log has more")

@@ -141,7 +141,8 @@ def _why(endpoint: dict[str, Any]) -> str:
     name, reason = escape(endpoint["name"]), escape(endpoint["reason"])
     if endpoint["state"] == "asking":
         return f"{name} has not allowed events (abuse_protection), they wait: {reason}"
-    return f"{name} is off: {reason} (hookmq enable)"
+    # Where its settings do not work there is nothing to be switched on.
+    return f"{name} is off: {reason}" + (" (hookmq enable)" if "url" in endpoint else "")
 
 
 def log(store: Path, *, json: bool, full: bool, **args: Any) -> None:

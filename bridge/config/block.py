@@ -29,7 +29,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def warn_unknown(
     findings: Findings, node: Node, name: str, block: str, known: Iterable[str], blocks: Iterable[str] = ()
 ) -> None:
-    """One warning for a key that nobody reads, with the nearest known one; `blocks` are the known objects."""
+    """One warning (strictly: an error) for a key that nobody reads, with the nearest known one.
+
+    `blocks` are the known objects.
+    """
     options = list(dict.fromkeys(known))
     near = nearest(name, [*options, *blocks] if isinstance(node.value, dict) else options)
     if len(options) > 24:
@@ -39,7 +42,10 @@ def warn_unknown(
         hint = f"did you mean {prefix}{near}?"
     else:
         hint = f"known keys {'of ' + block if block else 'of the file'}: {', '.join(options)}"
-    findings.warn(node, f"unknown key, it has no effect; {hint}")
+    if findings.strict:
+        findings.error(node.place, node.key, f"unknown key; {hint}")
+    else:
+        findings.warn(node, f"unknown key, it has no effect; {hint}")
 
 
 def convert(findings: Findings, node: Node, key: Key) -> Any:

@@ -26,7 +26,7 @@ def _read_method(node: Node, bounds: Range) -> str:
     return word
 
 
-METHOD = Kind("method", _read_method, str)
+METHOD = Kind("method", _read_method, str, choices=METHODS)
 
 
 def _read_note(node: Node, bounds: Range) -> str:
@@ -57,7 +57,7 @@ def _read_payload(node: Node, bounds: Range) -> str:
     return word
 
 
-ENCODING = Kind("encoding", _read_encoding, str)
+ENCODING = Kind("encoding", _read_encoding, str, choices=_ENCODINGS)
 PAYLOAD = Kind("payload", _read_payload, lambda v: "string" if v == Encoding.PLAIN.value else str(v))
 
 

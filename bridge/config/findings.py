@@ -9,8 +9,10 @@ from bridge.config.report import Message
 class Findings:
     """All errors and warnings, in the order of their discovery, none twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = False) -> None:
+        """`strict`: a key that nobody reads is an error."""
         self.messages: list[Message] = []
+        self.strict = strict
 
     def error(self, place: Place, key: str, text: str) -> None:
         self._add(Message("error", place.file, place.line, key, text))

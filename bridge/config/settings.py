@@ -200,6 +200,7 @@ class Endpoint(_Block):
     credentials: Credentials | None = None
     proxy: str | None = None  # http://[user:password@]host:port
     attempts: AttemptLog = AttemptLog()
+    trust: Literal["operator", "tenant"] = "operator"  # whose it is; see bridge.delivery.egress
 
     @property
     def block(self) -> str:

@@ -50,6 +50,7 @@ class Kind:
     read: Callable[[Node, Range], Any]
     show: Callable[[Any], str]
     secret: bool = False
+    choices: tuple[str, ...] = ()  # all words that it may be, where it is one of a few
 
 
 def plain(node: Node) -> str | None:
@@ -305,7 +306,7 @@ def one_of(*choices: str, also: dict[str, str] | None = None) -> Kind:
             raise Bad(possible)
         return word
 
-    return Kind(possible, read, str)
+    return Kind(possible, read, str, choices=choices)
 
 
 def some_of(*choices: str) -> Kind:

@@ -19,8 +19,6 @@ from bridge.config.units import Bad, plain
 DEFAULT = "default"
 """The name of the endpoint of the block `webhook`."""
 MAX_WEBHOOKS = 10_000
-MES_SUCCESS = ((200, 200),)
-"""`success` under `retry.schedule = mes` where it is not set: what MachShop's document asks for."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ONE = 'one object: webhook { url = "http://…", events = [ … ] }'
 _NAMED = 'one object for each name: webhooks.<name> { url = "http://…", events = [ … ] }'
@@ -105,13 +103,14 @@ def read(
             several.place, several.key, f"found {len(blocks)} webhooks, expected at most {MAX_WEBHOOKS}"
         )
         return ()
-    made = [_endpoint(findings, name, node, environ, known) for name, node in blocks]
+    made = [read_one(findings, name, node, environ, known) for name, node in blocks]
     return tuple([endpoint for endpoint in made if endpoint is not None])
 
 
-def _endpoint(
+def read_one(
     findings: Findings, name: str, node: Node, environ: Mapping[str, str], known: domain.Known
 ) -> Endpoint | None:
+    """The endpoint of one block; None where it is not whole, or has no url and is not enabled."""
     if not isinstance(node.value, dict):
         findings.wrong(node, _ONE if node.key == "webhook" else _NAMED)
         return None
@@ -141,7 +140,7 @@ def _endpoint(
             headers = (*headers, ("Authorization", authorization))
     names = [header for header, _ in headers]
     rules, types = _wanted(findings, node, values, known, enable=enable)
-    _imply_format(values, rules, types)
+    _imply_mes(node, values, rules, types)
     format_ = values["format"][1] if "format" in values and "body.template" not in values else ""
     signatures, secrets = signing.read(findings, node, values.get("secret"), names, environ, format_)
     identity = credentials.read(findings, node.get("credentials"), names, environ)
@@ -158,8 +157,6 @@ def _endpoint(
     bound = build(findings, BacklogBound, fields(values, WEBHOOK, BacklogBound), node)
     given |= {"url": address, "headers": headers, "tls": tls, "events": rules, "backlog": bound, **parts}
     given |= {"signature": signatures, "secrets": secrets, "credentials": identity, "proxy": proxy}
-    if "success" not in given and parts["retry"].schedule == "mes":
-        given["success"] = MES_SUCCESS
     endpoint = build(findings, Endpoint, given, node)
     return endpoint if isinstance(endpoint, Endpoint) else None
 
@@ -176,10 +173,13 @@ def _wanted(
     return events.read(findings, node, warn_none=enable and not asks), types
 
 
-def _imply_format(values: Values, rules: tuple[Rule, ...], types: tuple[str, ...]) -> None:
-    """An endpoint for business events alone has MachShop's bodies unless it says otherwise."""
+def _imply_mes(node: Node, values: Values, rules: tuple[Rule, ...], types: tuple[str, ...]) -> None:
+    """An endpoint for business events alone has MachShop's bodies unless it says otherwise; and with
+    MachShop's schedule success is what it calls so: 200."""
     if types and not rules and "format" not in values and "body.template" not in values:
         values["format"] = (values["types"][0], "mes")
+    if "success" not in values and values.get("retry.schedule", (node, ""))[1] == "mes":
+        values["success"] = (node, ((200, 200),))
 
 
 def _proxy(findings: Findings, values: Mapping[str, tuple[Node, Any]]) -> str | None:

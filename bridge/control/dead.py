@@ -7,11 +7,11 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from bridge.control.arguments import sequence
-from bridge.control.server import Refused
+from bridge.delivery.errors import Refused
 from bridge.delivery.lane import Lane
+from bridge.delivery.lookup import sequence
 from bridge.delivery.parked import Parked
-from bridge.delivery.replay import SLICE, letters
+from bridge.delivery.replay import SLICE, letter, letters
 from bridge.events.event import Event, EventType
 from bridge.journal.batch import Settle
 from bridge.journal.journal import Journal
@@ -35,10 +35,10 @@ async def groups(store: Store, lanes: Iterable[Lane | Parked]) -> Lines:
     for lane in lanes:
         for part in letters(store, lane.id, 0, store.head):
             events = store.fetch([letter.seq for letter in part])
-            for letter in part:
-                event = events.get(letter.seq)
+            for each in part:
+                event = events.get(each.seq)
                 kind = _kind(event)
-                error = letter.error.partition(": ")[0]
+                error = each.error.partition(": ")[0]
                 if len(found) >= MAX_GROUPS and (lane.name, kind, error) not in found:
                     kind, error = "", "others"
                 group = found.setdefault(
@@ -48,14 +48,14 @@ async def groups(store: Store, lanes: Iterable[Lane | Parked]) -> Lines:
                         "event": kind,
                         "error": error,
                         "count": 0,
-                        "first": letter.at,
-                        "last": letter.at,
+                        "first": each.at,
+                        "last": each.at,
                     },
                 )
                 group["count"] += 1
-                group["first"] = min(group["first"], letter.at)
-                group["last"] = max(group["last"], letter.at)
-                group["example"] = _id(store, letter.seq)
+                group["first"] = min(group["first"], each.at)
+                group["last"] = max(group["last"], each.at)
+                group["example"] = _id(store, each.seq)
             looked += len(part)
             if looked % (10 * SLICE) < SLICE:
                 yield {"progress": {"done": looked}}
@@ -82,7 +82,7 @@ def show(store: Store, lanes: Iterable[Lane | Parked], seq: int) -> dict[str, An
     """One dead letter with its event. Raises Refused."""
     event = store.fetch([seq]).get(seq)
     for lane in lanes:
-        found = _letter(store, lane, seq)
+        found = letter(store, lane.id, seq)
         if found is None:
             continue
         shown = _row(store, lane, found, event)
@@ -100,7 +100,7 @@ def find(store: Store, lanes: Sequence[Some], ids: Sequence[str]) -> list[tuple[
     if len(ids) > MAX_IDS:
         raise Refused(f"{len(ids)} ids at a time are too many, expected at most {MAX_IDS}")
     seqs = sorted({sequence(text, store.id) for text in ids})
-    found = [(lane, [seq for seq in seqs if _letter(store, lane, seq) is not None]) for lane in lanes]
+    found = [(lane, [seq for seq in seqs if letter(store, lane.id, seq) is not None]) for lane in lanes]
     missing = set(seqs).difference(*(part for _, part in found))
     if missing:
         raise Refused(f"{_id(store, min(missing))} is not a dead letter there")
@@ -135,11 +135,6 @@ async def purge(
         lane.dead -= len(gone)
         yield len(gone)
         await asyncio.sleep(PAUSE_S)  # so that no commit has to take thousands
-
-
-def _letter(store: Store, lane: Lane | Parked, seq: int) -> DeadLetter | None:
-    found = store.dead(lane.id, seq - 1, 1)
-    return found[0] if found and found[0].seq == seq else None
 
 
 def _id(store: Store, seq: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from bridge.control.arguments import NoArgs
-from bridge.control.server import Refused
+from bridge.delivery.errors import Refused
 from bridge.journal.journal import Journal
 
 

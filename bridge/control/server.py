@@ -19,6 +19,9 @@ from typing import Any
 import msgspec
 
 from bridge.control.protocol import MAX_REPLY, MAX_REQUEST, ControlError, address, supported
+from bridge.delivery.errors import Refused
+
+__all__ = ["Answer", "ControlServer", "Refused", "Request"]
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +33,6 @@ WRITE_S = 30.0
 
 Answer = Callable[[str, dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
 """Answers a command: yields `{"progress": …}`, `{"rows": …}` and at last `{"result": …}`. Raises Refused."""
-
-
-class Refused(Exception):
-    """A command that cannot be done; the text is one plain sentence for the person who gave it."""
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):

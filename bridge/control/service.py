@@ -17,19 +17,20 @@ from bridge import __version__
 from bridge.config.changes import Reloaded
 from bridge.config.settings import Settings
 from bridge.control import arguments, dead, keys
-from bridge.control.arguments import read, sequence
-from bridge.control.rates import Rates
-from bridge.control.server import Refused
+from bridge.control.arguments import read
+from bridge.delivery import lookup
+from bridge.delivery.account import attempt, counters
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.dead_bound import DeadBounds
+from bridge.delivery.errors import Refused
 from bridge.delivery.lane import Lane
+from bridge.delivery.lookup import sequence
 from bridge.delivery.parked import Parked
+from bridge.delivery.rates import Rates
 from bridge.delivery.replay import NotServed, Progress, Replay
-from bridge.delivery.sample import business_event, send_test
-from bridge.events import catalogue
-from bridge.events.event import Event, EventType
-from bridge.events.js_json import dumps
-from bridge.events.names import describe, find
+from bridge.delivery.sample import send_test
+from bridge.events.event import Event
+from bridge.events.names import describe
 from bridge.journal.attempt_store import PAGE_ROWS
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
@@ -38,8 +39,8 @@ from bridge.mqtt.topics import matches, valid_topic_filter
 
 Lines = AsyncGenerator[dict[str, Any], None]
 DAY_MS = 86_400_000
-ASKED = "abuse_protection"
-"""In place of an event's name: the endpoint was asked whether it wants events."""
+MAX_NAMES = 20
+"""Endpoints that an error names."""
 
 
 class Plant(Protocol):
@@ -121,7 +122,9 @@ class Service:
     # -- which endpoint --------------------------------------------------------------------------------
 
     def _names(self) -> str:
-        return ", ".join(lane.name for lane in self._plant.lanes) or "none"
+        names = [lane.name for lane in self._plant.lanes]
+        more = f", and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+        return ", ".join(names[:MAX_NAMES]) + more or "none"
 
     def _lane(self, name: str | None) -> Lane:
         lanes = self._plant.lanes
@@ -129,14 +132,27 @@ class Service:
             if len(lanes) == 1:
                 return lanes[0]
             raise Refused(f"name one endpoint (--endpoint); there are: {self._names()}")
-        for lane in lanes:
-            if lane.name == name:
-                return lane
-        if any(parked.name == name for parked in self._plant.parked):
-            raise Refused(
-                f"the endpoint {name!r} is not served: it is disabled, or no more in the configuration"
-            )
+        known = self._named(name)
+        for one in known:
+            if isinstance(one, Lane):
+                return one
+            why = one.reason or "it is disabled, or no more in the configuration"
+            raise Refused(f"the endpoint {name!r} is not served: {why}")
         raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
+
+    def _named(self, name: str) -> list[Lane | Parked]:
+        """The endpoint of that name or id, or else of that description. Raises Refused where several are."""
+        known: list[Lane | Parked] = [*self._plant.lanes, *self._plant.parked]
+        found = [one for one in known if one.name == name]
+        if found:
+            return found[:1]
+        found = [
+            one for one in known if name and (one.endpoint if isinstance(one, Lane) else one).note == name
+        ]
+        if len(found) > 1:
+            names = ", ".join(one.name for one in found[:10])
+            raise Refused(f"{len(found)} endpoints have the description {name!r}: {names}")
+        return found
 
     def _served(self, number: int) -> Lane | None:
         """The lane of that id, which a reload may have put in another one's place."""
@@ -152,9 +168,10 @@ class Service:
 
     def _some(self, name: str | None) -> Sequence[Lane | Parked]:
         """One endpoint, served or not, or all of them."""
-        known: list[Lane | Parked] = [*self._plant.lanes, *self._plant.parked]
-        found = [lane for lane in known if name in (None, lane.name)]
-        if not found and name is not None:
+        if name is None:
+            return [*self._plant.lanes, *self._plant.parked]
+        found = self._named(name)
+        if not found:
             raise Refused(f"no endpoint is called {name!r}; there are: {self._names()}")
         return found
 
@@ -220,7 +237,7 @@ class Service:
             "oldest_ms": self._age(lane.oldest_waiting()),
             "retrying": lane.retrying,
             "shown_failed": lane.shown_failed,
-            **_counters(lane),
+            **counters(lane),
             **self._letters(lane),
             "expired": lane.expired,
             "delivered_per_s": round(delivered_s, 2),
@@ -252,10 +269,12 @@ class Service:
                     "timeout_ms": endpoint.cancel_timeout,
                     "ordering": endpoint.ordering,
                     "signature": [signature.scheme for signature in endpoint.signature],
-                    "counters": _counters(lane),
+                    "counters": counters(lane),
                 }
             )
-        found += [{"name": parked.name, "state": "not served"} for parked in self._plant.parked]
+        for parked in self._plant.parked:
+            shown = {"name": parked.name, "state": "off" if parked.reason else "not served"}
+            found.append({**shown, "note": parked.note, "reason": parked.reason})
         yield {"result": found}
 
     async def _log(self, args: dict[str, Any]) -> Lines:
@@ -264,7 +283,7 @@ class Service:
         if attempts is None:
             raise Refused("no attempts are logged: HookMQ's own log says why")
         if wanted.endpoint is not None:
-            self._some(wanted.endpoint)
+            wanted.endpoint = self._some(wanted.endpoint)[0].name
         store_id = self._plant.journal.store.id
         condition = arguments.log_filter(wanted, store_id)
         left = min(max(wanted.limit, 0), arguments.MAX_LIMIT)
@@ -306,9 +325,8 @@ class Service:
         attempts = self._plant.attempts
         if attempts is not None:
             await attempts.flush()
-            condition = arguments.log_filter(
-                arguments.LogArgs(endpoint=wanted.endpoint, id=wanted.ids[0]), store.id
-            )
+            name = None if wanted.endpoint is None else self._some(wanted.endpoint)[0].name
+            condition = arguments.log_filter(arguments.LogArgs(endpoint=name, id=wanted.ids[0]), store.id)
             rows = await attempts.query(condition, PAGE_ROWS, full=True)
             shown["attempts"] = [attempt(row, store.id) for row in rows]
         yield {"result": shown}
@@ -409,21 +427,11 @@ class Service:
         plant = self._plant
         yield {"result": keys.revoke(plant.api_keys, plant.journal, read(keys.RevokeArgs, args))}
 
-    def _sample(self, text: str, lane: Lane) -> EventType | Event:
-        """What a test request is about: a hook's event, or the example of a type of the catalogue."""
-        if find(text) is None and "." in text:
-            try:
-                found = catalogue.load(self._plant.settings.events.catalogue).get(text)
-            except catalogue.CatalogueError as error:
-                raise Refused(str(error)) from None
-            if found is not None:
-                return business_event(found.name, dumps(found.example), lane.id, int(time.time() * 1000))
-        return arguments.event_type(text)
-
     async def _send_test(self, args: dict[str, Any]) -> Lines:
         wanted = read(arguments.SendTestArgs, args)
         lane = self._lane(wanted.endpoint)
-        what = self._sample(wanted.event, lane)
+        types = self._plant.settings.events.catalogue
+        what = lookup.sample(wanted.event, types, lane.id, int(time.time() * 1000))
         store_id = self._plant.journal.store.id
         try:
             found = await send_test(lane, what)
@@ -431,42 +439,6 @@ class Service:
             raise Refused(f"no request can be made for {lane.name}: {error}") from error
         shown = msgspec.to_builtins(found)
         yield {"result": {"endpoint": lane.name, **shown, "id": f"msg_{store_id}_{found.id}"}}
-
-
-def _counters(lane: Lane) -> dict[str, int]:
-    """Events, and of `failed` and `retried` attempts, since the start; dead letters since ever; and what is
-    queued and in flight now."""
-    return {
-        "matched": lane.matched,
-        "delivered": lane.delivered,
-        "failed": lane.failed,
-        "retried": lane.retried,
-        "dead": lane.dead,
-        "queued": lane.queued,
-        "in_flight": lane.in_flight,
-    }
-
-
-def attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:
-    """A row of the attempt log for people and scripts."""
-    shown = dict(row)
-    del shown["id"], shown["seq"]
-    shown["ok"] = bool(row["ok"])
-    asked = row["event"] == 0  # for permission: no event is concerned
-    shown["id"] = "" if asked else f"msg_{store_id}_{row['seq']:016x}"
-    shown["event"] = ASKED if asked else event_name(row["event"], row["topic"])
-    shown["took_ms"] = shown.pop("took") / 1000
-    return shown
-
-
-def event_name(number: int, topic: str) -> str:
-    """`on_message_publish` of a type's number; of a business event its own type, which is its topic."""
-    if number == EventType.DOMAIN:
-        return topic
-    try:
-        return "on_" + EventType(number).action
-    except ValueError:
-        return ""
 
 
 def _added(sums: Progress, progress: Progress) -> dict[str, Any]:

@@ -122,6 +122,10 @@ class DeadBounds:
         """Hold an endpoint to its bound."""
         self._kept[owner.id] = Kept(owner, bound)
 
+    def forget(self, lane: int) -> None:
+        """Look after a lane no more: it is deleted."""
+        self._kept.pop(lane, None)
+
     def given_up(self, lane: int) -> int:
         """How many dead letters of a lane were given up since the start."""
         kept = self._kept.get(lane)
@@ -149,7 +153,7 @@ class DeadBounds:
         now = self._loop.time()
         now_ms = int(min(self._clock(), now + self._offset) * 1000)
         more = False
-        for kept in self._kept.values():
+        for kept in list(self._kept.values()):
             before = kept.given_up
             try:
                 more |= kept.give_up(self._journal, now_ms)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class Refused(Exception):
+    """What was asked for cannot be done; the text is one plain sentence for the person who asked."""
+
+
 class EndpointError(Exception):
     """An endpoint cannot work as configured. `key` is the setting below `webhook`; the text is one line."""
 

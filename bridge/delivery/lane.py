@@ -379,6 +379,15 @@ class Lane(Outcomes):
         self._retries.all_due()
         self.pump()
 
+    def waits_for_retry(self, seq: int) -> bool:
+        """Whether an event, or a group of that number, waits for its next attempt."""
+        return self._retries.waits(seq)
+
+    def hurry_one(self, seq: int) -> None:
+        """Let an event, or its group, wait for its next attempt no longer."""
+        self._retries.hurry(seq)
+        self.pump()
+
     @property
     def room(self) -> int:
         """How many more rows it may have; none while it stops, for another lane may come in its place."""

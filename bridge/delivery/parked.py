@@ -34,6 +34,8 @@ class Parked:
         self.retrying = state.retries
         self.dead = state.dead
         self.id = state.id
+        self.note = ""
+        self.reason = ""  # why its settings cannot work, if they cannot
         self._holes = list(state.holes)
         self._bound = bound
         self._clock = clock

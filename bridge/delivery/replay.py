@@ -187,6 +187,12 @@ class Replay:
         return True
 
 
+def letter(store: Store, lane: int, seq: int) -> DeadLetter | None:
+    """The dead letter of a lane that an event is; None if it is none. Raises StoreError."""
+    found = store.dead(lane, seq - 1, 1)
+    return found[0] if found and found[0].seq == seq else None
+
+
 def letters(store: Store, lane: int, first: int, end: int) -> Iterator[list[DeadLetter]]:
     """A lane's dead letters from the sequence `first` to `end` (exclusive), a slice at a time. Raises
     StoreError."""

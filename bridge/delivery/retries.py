@@ -356,6 +356,27 @@ class Retries(RowBook):
         if not self.due:
             self.take_due()
 
+    def _place(self, seq: int) -> int | None:
+        """Where in the heap the row stands that an event waits in."""
+        for index, (_, number) in enumerate(self.heap):
+            row = self.rows.get(number)
+            if number == seq or (row is not None and seq in row.seqs):
+                return index
+        return None
+
+    def waits(self, seq: int) -> bool:
+        """Whether an event, or a group of that number, waits for its due time."""
+        return self._place(seq) is not None
+
+    def hurry(self, seq: int) -> None:
+        """Let an event, or its group, wait no longer."""
+        index = self._place(seq)
+        if index is not None:
+            self.heap[index] = (self.loop.time(), self.heap[index][1])
+            heapq.heapify(self.heap)
+            if not self.due:
+                self.take_due()
+
     def _gone(self, seq: int) -> None:
         """A parked event that the store has no more."""
         self._lost(seq)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 from bridge.events.event import MESSAGE_EVENTS, Event, EventType
 from bridge.events.expression_fields import forget
@@ -18,6 +19,8 @@ _DOMAIN = int(EventType.DOMAIN)
 _GLOB = frozenset("*?[")
 
 
+Filter = tuple[EventType, str | None]
+"""A type of event, and a topic filter or None."""
 Condition = Callable[[Event], bool]
 """A lane's `where`: whether it wants an event that its rules have matched. It never raises."""
 
@@ -44,31 +47,97 @@ class Rules:
         detailed: Container[int] = (),
         conditions: Mapping[int, Condition] | None = None,
     ) -> None:
-        self.conditions = dict(conditions or {})
-        self._detailed: set[int] = set()
+        self.conditions: dict[int, Condition] = {}
+        self._wanted: dict[int, tuple[list[Filter], list[str]]] = {}  # by lane: what it was added with
+        self._detailed: dict[int, set[int]] = {}
         self._trees: dict[int, TopicTree[int]] = {}
         self._always: dict[int, set[int]] = {}
         self._all: dict[int, tuple[int, ...]] = {}
         self._caches: dict[int, dict[str, tuple[int, ...]]] = {}
-        lanes: dict[int, set[int]] = {}
-        for lane, kind, topic in rules:
-            if topic is None and kind not in MESSAGE_EVENTS:
-                self._always.setdefault(int(kind), set()).add(lane)
-            else:
-                tree = self._trees.setdefault(int(kind), TopicTree())
-                tree.add("#" if topic is None else topic, lane, lane)
-            lanes.setdefault(int(kind), set()).add(lane)
-            if lane in detailed:
-                self._detailed.add(int(kind))
-            self._caches.setdefault(int(kind), {})
         self._patterns: dict[str, set[int]] = {}
+        self._globs: list[str] = []
+        wanted: dict[int, tuple[list[Filter], list[str]]] = {}
+        for lane, kind, topic in rules:
+            wanted.setdefault(lane, ([], []))[0].append((kind, topic))
         for lane, pattern in types:
-            self._patterns.setdefault(pattern, set()).add(lane)
-            lanes.setdefault(_DOMAIN, set()).add(lane)
-            self._caches.setdefault(_DOMAIN, {})
+            wanted.setdefault(lane, ([], []))[1].append(pattern)
+        given = conditions or {}
+        lanes: dict[int, set[int]] = {}
+        for lane, (filters, patterns) in wanted.items():
+            for number in self._put(lane, filters, patterns, lane in detailed, given.get(lane)):
+                lanes.setdefault(number, set()).add(lane)
+        self.conditions.update(given)
+        for number, those in lanes.items():
+            self._all[number] = tuple(sorted(those))
+
+    def add(
+        self,
+        lane: int,
+        filters: Iterable[Filter],
+        patterns: Iterable[str] = (),
+        *,
+        detailed: bool = False,
+        condition: Condition | None = None,
+    ) -> None:
+        """What a lane wants that has wanted nothing so far. For events from now on."""
+        for number in self._put(lane, list(filters), list(patterns), detailed, condition):
+            self._all[number] = tuple(sorted({*self._all.get(number, ()), lane}))
+            self._caches[number].clear()
+
+    def remove(self, lane: int) -> None:
+        """A lane wants nothing any more."""
+        self.conditions.pop(lane, None)
+        filters, patterns = self._wanted.pop(lane, ([], []))
+        for kind, topic in filters:
+            number = int(kind)
+            if topic is None and kind not in MESSAGE_EVENTS:
+                _discard(self._always, number, lane)
+            elif number in self._trees:
+                self._trees[number].remove("#" if topic is None else topic, lane)
+        for pattern in patterns:
+            _discard(self._patterns, pattern, lane)
         self._globs = [pattern for pattern in self._patterns if not _GLOB.isdisjoint(pattern)]
-        for number, wanted in lanes.items():
-            self._all[number] = tuple(sorted(wanted))
+        for number in {int(kind) for kind, _ in filters} | ({_DOMAIN} if patterns else set()):
+            _discard(self._detailed, number, lane)
+            rest = tuple([one for one in self._all[number] if one != lane])
+            if rest:
+                self._all[number] = rest
+            else:
+                del self._all[number]
+            self._caches[number].clear()
+
+    def _put(
+        self,
+        lane: int,
+        filters: list[Filter],
+        patterns: list[str],
+        detailed: bool,
+        condition: Condition | None,
+    ) -> set[int]:
+        """Add to all tables but `_all` and the caches; the numbers of the types that the lane listens to."""
+        numbers = set()
+        for kind, topic in filters:
+            number = int(kind)
+            numbers.add(number)
+            if topic is None and kind not in MESSAGE_EVENTS:
+                self._always.setdefault(number, set()).add(lane)
+            else:
+                tree = self._trees.setdefault(number, TopicTree())
+                tree.add("#" if topic is None else topic, lane, lane)
+            if detailed:
+                self._detailed.setdefault(number, set()).add(lane)
+        for pattern in patterns:
+            if pattern not in self._patterns and not _GLOB.isdisjoint(pattern):
+                self._globs.append(pattern)
+            self._patterns.setdefault(pattern, set()).add(lane)
+        if patterns:
+            numbers.add(_DOMAIN)
+        for number in numbers:
+            self._caches.setdefault(number, {})
+        if condition is not None:
+            self.conditions[lane] = condition
+        self._wanted[lane] = filters, patterns
+        return numbers
 
     def wants(self, kind: EventType) -> bool:
         """Whether any lane listens to this type at all: the cheap test before an event is made."""
@@ -124,3 +193,12 @@ class Rules:
             if fnmatchcase(name, pattern):
                 found |= self._patterns[pattern]
         return list(found)
+
+
+def _discard(table: dict[Any, set[int]], key: Any, lane: int) -> None:
+    """Take a lane from a set of the table, and the set when it is empty."""
+    lanes = table.get(key)
+    if lanes is not None:
+        lanes.discard(lane)
+        if not lanes:
+            del table[key]

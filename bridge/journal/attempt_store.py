@@ -110,7 +110,8 @@ _OF_ENDPOINT = "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE 
 class Filter(msgspec.Struct, frozen=True):
     """Which rows a query wants; None: all. Times are Unix ms, `until` exclusive. `seq` is that of an event,
     alone or in a group, or of a group. `type` is an event's name as people write it, or a pattern of names:
-    `on_message_publish`, `client.*`, `work_order.created`, `work_order.*`; of a group the first one's."""
+    `on_message_publish`, `client.*`, `work_order.created`, `work_order.*`; of a group the first one's counts.
+    `latest` means the last attempt of each event alone."""
 
     endpoint: str | None = None
     event: int | None = None
@@ -121,6 +122,7 @@ class Filter(msgspec.Struct, frozen=True):
     status: tuple[int, int] | None = None  # both inclusive
     since: int | None = None
     until: int | None = None
+    latest: bool = False
 
     def where(self) -> tuple[str, dict[str, Any]]:
         """The SQL condition and its parameters."""
@@ -145,6 +147,11 @@ class Filter(msgspec.Struct, frozen=True):
             numbers = ", ".join(str(int(kind)) for kind in matching(self.type))
             conditions.append(f"(event IN ({numbers}) OR event = {_DOMAIN} AND topic GLOB :type)")
             values["type"] = self.type.strip().replace("[!", "[^")
+        if self.latest:
+            conditions.append(
+                "event != 0 AND NOT EXISTS (SELECT 1 FROM attempts AS later WHERE later.seq = attempts.seq"
+                " AND later.endpoint = attempts.endpoint AND later.id > attempts.id)"
+            )
         if self.status is not None:
             values["low"], values["high"] = self.status
             conditions.append("status BETWEEN :low AND :high")

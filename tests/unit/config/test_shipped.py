@@ -85,6 +85,7 @@ ELSEWHERE = {
     (Endpoint, "credentials"): "webhook.credentials",
     (Endpoint, "attempts"): "webhook.attempts",
     (Endpoint, "cloudevents"): "webhook.cloudevents",
+    (Endpoint, "trust"): "of the file it is always the operator's",
     (Listener, "kind"): "listeners.<kind>",
     (Listener, "name"): "listeners.<kind>.<name>",
     (Listener, "port"): "bind",

@@ -1,0 +1,216 @@
+"""The schemas of endpoints and of what becomes of their events."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from bridge.config import webhook_json
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_TIME = {"type": "string", "format": "date-time"}
+_NUMBER = {"type": "number"}
+STATES = ("on", "slow", "full", "asking", "failing", "leaving", "off", "inactive")
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": required | (optional or {})}
+
+
+def _page(name: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    cursor = {
+        "type": ["string", "null"],
+        "description": "The `cursor` of the next page; null: it is the last.",
+    }
+    return _object({"data": {"type": "array", "items": _ref(name)}, "next": cursor} | (more or {}))
+
+
+def _settings() -> dict[str, Any]:
+    made = webhook_json.schema()
+    made["required"] = ["url"]
+    made["properties"]["secret"] = {
+        "oneOf": [made["properties"]["secret"], {"type": "null"}],
+        "writeOnly": True,
+        "description": "Made where it is absent; null: requests are not signed.",
+    }
+    made["description"] = "The keys of a `webhook` block, with their names and nesting."
+    return made
+
+
+def _or_null(value: Any) -> Any:
+    """The schema of a patch: every member may be null."""
+    made = deepcopy(value)
+    for name, member in made.get("properties", {}).items():
+        inner = _or_null(member) if member.get("type") == "object" else member
+        made["properties"][name] = {"anyOf": [inner, {"type": "null"}]}
+    made.pop("required", None)
+    return made
+
+
+_FAULTS = {
+    "type": "array",
+    "items": _object({"path": {"type": "string", "description": "A JSON Pointer."}, "message": _TEXT}),
+}
+_ENDPOINT = _object(
+    {
+        "id": {
+            "type": "string",
+            "description": "Of one made over the API `ep_…`, of one of the file its name.",
+        },
+        "source": {"enum": ["api", "file"], "description": "Those of the file are changed there."},
+        "url": {"type": "string", "description": "Without user, password and secret parameters."},
+        "description": _TEXT,
+        "active": {"type": "boolean"},
+        "events": {"type": "array", "items": {"type": ["string", "object"]}},
+        "state": {"enum": list(STATES)},
+        "reason": {"type": "string", "description": "Why it is off, or waits."},
+    },
+    {
+        "trust": {"enum": ["operator", "tenant"]},
+        "created": _TIME,
+        "changed": _TIME,
+        "created_by": _TEXT,
+        "format": _TEXT,
+        "signature": {"type": "array"},
+        "old_secret_expires": _TIME | {"description": "Until then the secret before signs too."},
+    },
+)
+_ENDPOINT["description"] = "With the settings that are not at their defaults; never with a secret."
+_CHANGED = {
+    "allOf": [
+        _ref("Endpoint"),
+        _object(
+            {"warnings": _FAULTS},
+            {"secret": {"type": "string", "description": "The new one; it is not shown again."}},
+        ),
+    ]
+}
+_ATTEMPT: dict[str, Any] = {
+    "endpoint": _TEXT,
+    "type": {"type": "string", "description": "`work_order.created`, `on_message_publish`, …"},
+    "at": _TIME,
+    "attempt": _COUNT,
+    "ok": {"type": "boolean"},
+    "status": {"type": ["integer", "null"], "description": "Of the response, if there was one."},
+    "error": _TEXT,
+    "took_ms": _NUMBER,
+    "address": {"type": "string", "description": "Of the peer."},
+    "events": {"type": "integer", "minimum": 1, "description": "In this request."},
+    "topic": _TEXT,
+    "clientid": _TEXT,
+}
+_WITH_TEXTS = {
+    "request": {"type": "string", "description": "Start line and headers, secrets masked."},
+    "response": _object({"head": _TEXT, "body": {"type": "string", "description": "How it begins."}}),
+}
+_STATE = {"enum": ["waiting", "delivered", "failed", "dead"]}
+
+SCHEMAS: dict[str, Any] = {
+    "EndpointSettings": _settings(),
+    "EndpointPatch": _or_null(_settings()),
+    "Endpoint": _ENDPOINT,
+    "EndpointChanged": _CHANGED,
+    "EndpointPage": _page("Endpoint", {"total": _COUNT}),
+    "RotateSecret": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "expire_in": {
+                "type": ["number", "string", "null"],
+                "description": "Seconds, or a text such as `24h`, for which the old secret signs too; 0: not "
+                "at all. At most 30 days.",
+            },
+            "secret": {"type": ["string", "null"], "description": "The new one; made where it is absent."},
+        },
+    },
+    "TestRequest": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"type": {"type": ["string", "null"], "examples": ["work_order.created"]}},
+    },
+    "Trial": _object(
+        {
+            "type": _TEXT,
+            "ok": {"type": "boolean"},
+            "id": {"type": "string", "description": "The `webhook-id`."},
+            "took_ms": _NUMBER,
+            "address": _TEXT,
+            "request": _object({"head": _TEXT, "body": _TEXT}),
+            "response": _object({"status": {"type": ["integer", "null"]}, "head": _TEXT, "body": _TEXT}),
+            "error": _TEXT,
+        }
+    ),
+    "Nothing": {"type": "object", "additionalProperties": False, "description": "May be left out."},
+    "Retried": _object({"id": _TEXT, "endpoints": {"type": "array", "items": _TEXT}}),
+    "ReplayRequest": {
+        "type": "object",
+        "required": ["since"],
+        "additionalProperties": False,
+        "properties": {"since": _TIME, "until": {"type": ["string", "null"], "format": "date-time"}},
+    },
+    "Replay": _object(
+        {
+            "state": {"enum": ["running", "done", "stopped", "failed"]},
+            "error": _TEXT,
+            "done": {"type": "integer", "description": "Bytes of the log, of `total`."},
+            "total": _COUNT,
+            "taken": {"type": "integer", "description": "Events handed over."},
+            "under_way": {"type": "integer", "description": "Events that were being sent anyway."},
+            "gone": {"type": "integer", "description": "Events that the store has no more."},
+            "waiting": {"type": "boolean", "description": "For room."},
+            "kept_since": {
+                "oneOf": [_TIME, {"type": "null"}],
+                "description": "Where the store does not reach back to `since`: how far it does.",
+            },
+        }
+    ),
+    "EndpointStats": _object(
+        {
+            "id": _TEXT,
+            "state": {"enum": list(STATES)},
+            "reason": _TEXT,
+            "queued": _COUNT,
+            "retrying": _COUNT,
+            "dead": _COUNT,
+            "dead_bytes": _COUNT,
+            "dead_given_up": _COUNT,
+            "oldest_ms": {"type": ["integer", "null"], "description": "Age of the oldest event that waits."},
+            "replay": {"oneOf": [_ref("Replay"), {"type": "null"}]},
+        },
+        {
+            "matched": _COUNT,
+            "delivered": _COUNT,
+            "failed": {"type": "integer", "description": "Attempts."},
+            "retried": {"type": "integer", "description": "Attempts."},
+            "in_flight": _COUNT,
+            "expired": _COUNT,
+            "backlog_bytes": _COUNT,
+            "delivered_per_s": _NUMBER,
+            "failed_per_s": _NUMBER,
+        },
+    ),
+    "DeliverySummary": _object({"id": _TEXT, "state": _STATE, **_ATTEMPT}),
+    "DeliveryPage": _page("DeliverySummary"),
+    "Attempt": _object(
+        {"delivery": {"type": "string", "description": "The `webhook-id`."}, **_ATTEMPT}, _WITH_TEXTS
+    ),
+    "AttemptPage": _page("Attempt"),
+    "Delivery": _object(
+        {
+            "id": _TEXT,
+            "endpoint": _TEXT,
+            "state": _STATE,
+            "payload": {
+                "type": ["string", "null"],
+                "description": "The body as it is sent now; null: the event is no more.",
+            },
+            "attempts": {"type": "array", "items": _ref("Attempt"), "description": "The latest first."},
+        },
+        {"dead_since": _TIME, "payload_error": _TEXT},
+    ),
+}
