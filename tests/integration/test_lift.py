@@ -295,8 +295,10 @@ async def test_what_is_published_by_rest_is_lifted_too(tmp_path: Path) -> None:
         assert (answer.status, answer.json["reason_code"]) == (400, 0x83)
         assert "implementation_specific_error" in answer.json["message"]
         assert (await api.post("/api/v4/mqtt/publish", wrong)).status == 200  # 3.1.1: it goes on
+        answer = await api.post("/api/v4/mqtt/publish", {**wrong, "properties": {}})
+        assert (answer.status, answer.json["code"]) == (400, 108)
         assert (await receiver.wait_count(1))[0].json["id"] == "r1"
-        assert (await asked(api, "status"))["lifted"] == {"events": 1, "repeated": 1, "refused": 2}
+        assert (await asked(api, "status"))["lifted"] == {"events": 1, "repeated": 1, "refused": 3}
 
 
 async def test_what_hookmq_publishes_itself_is_not_lifted(tmp_path: Path) -> None:
