@@ -17,7 +17,8 @@ import msgspec
 
 from bridge import __version__
 from bridge.admin.api_keys import ApiKeys
-from bridge.broker.auth import PasswordAuth
+from bridge.broker.auth import Authentication
+from bridge.broker.auth_setup import AuthError, AuthSetup
 from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
@@ -106,7 +107,8 @@ class App:
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings)
         self.broker = Broker(self.mqtt, self.journal, self.loop)
-        self._set_hooks()
+        self.auth = AuthSetup(self.loop)
+        self._set_hooks(self.auth.build(settings.auth, self.mqtt))
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.api_keys = ApiKeys(self.journal)
         self.admin: AdminServer | None = None
@@ -114,10 +116,9 @@ class App:
         self._opened: list[str] = []
         self._watcher: asyncio.TimerHandle | None = None
 
-    def _set_hooks(self) -> None:
-        auth = self.settings.auth
-        users = {user: secret.get_secret_value().encode() for user, secret in auth.password}
-        self.broker.set_hooks([self.feed, PasswordAuth(users, allow_anonymous=auth.allow_anonymous)])
+    def _set_hooks(self, authentication: Authentication) -> None:
+        self.broker.set_hooks([self.feed, authentication])
+        self.auth.apply(authentication, self.settings.auth, self.broker)
 
     @property
     def lanes(self) -> list[Lane]:
@@ -332,7 +333,8 @@ class App:
             found = changes(self.settings, settings, self.webhooks.stale)
             try:
                 await self.webhooks.check(found)
-            except (EndpointError, EgressError, StoreError) as error:
+                authentication = self.auth.build(settings.auth, self.mqtt)
+            except (EndpointError, EgressError, StoreError, AuthError) as error:
                 return Reloaded(False, [str(error)], warnings, [])
             await self.webhooks.apply(found, settings)
             self.settings = self.settings.model_copy(
@@ -340,7 +342,8 @@ class App:
             )
             self.feed.refusing = self.webhooks.refusing
             self.feed.set_rules(self.webhooks.rules)
-            self._set_hooks()
+            self._set_hooks(authentication)
+            await self.auth.close(leaving=True)
             gc.unfreeze()  # what has ended is to be found
             _settle_memory()
             return Reloaded(True, [], warnings, found.lines())
@@ -376,6 +379,7 @@ class App:
         if self.admin is not None:
             await self.admin.close()
         await self.webhooks.stop()
+        await self.auth.close()
         self.network.close()
         if self.attempts is not None:
             await self.attempts.stop()
@@ -448,7 +452,7 @@ async def _main(settings: Settings, reread: Reread | None) -> int:
     loop = asyncio.get_running_loop()
     try:
         app = App(settings, loop, reread)
-    except (StoreError, EndpointError, EgressError) as error:
+    except (StoreError, EndpointError, EgressError, AuthError) as error:
         raise StartError(str(error)) from None
     signals = 0
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from bridge.mqtt.packets import Properties
+
+if TYPE_CHECKING:
+    from bridge.broker.auth_access import Access
 
 _PROPERTY_COST = 160  # bytes of memory that a string pair takes beside its characters, roughly
 
@@ -13,10 +18,13 @@ class Client:
     """One connection's client, as hooks and events see it. Never holds a password."""
 
     __slots__ = (
+        "access",
         "anonymous",
+        "certificate",
         "clean_start",
         "clientid",
         "connected_at",
+        "expires",
         "expiry_interval",
         "is_bridge",
         "keepalive",
@@ -61,6 +69,9 @@ class Client:
         self.is_bridge = is_bridge
         self.anonymous = True  # no password of it was checked
         self.superuser = False
+        self.access: Access | None = None  # where access rules hold for it; None: it may do everything
+        self.certificate: tuple[str, str] | None = None  # common name and subject of a verified one
+        self.expires: float | None = None  # Unix seconds: the end of what it was let in with
 
     @property
     def proto_name(self) -> str:

@@ -5,10 +5,13 @@ Authenticate before touching any session: a refused client changes nothing and n
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from bridge.broker.auth_certificate import peer_names
 from bridge.broker.client import Client
 from bridge.broker.outgoing import ALIASES_OUT, start
 from bridge.mqtt import encoder
@@ -54,11 +57,59 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         expiry_interval=expiry,
         is_bridge=packet.bridge,
     )
+    if settings.peer_cert_as_username != "disabled":
+        client.certificate = peer_names(conn.transport)
+        if client.certificate is not None:
+            client.username = client.certificate[settings.peer_cert_as_username == "dn"]
     conn.client = client
     named = not code
+    later: list[Awaitable[int]] = []
     for check in broker.hooks.on_connect:  # all of them: they also see who is refused
         verdict = check(client, packet)
-        code = code or verdict
+        if isinstance(verdict, int):
+            code = code or verdict
+        else:
+            later.append(verdict)
+    if not later:
+        _decide(conn, packet, client, code, named, assigned)
+        return
+    conn.hold()
+    waiting = asyncio.gather(*later)
+    waiting.add_done_callback(lambda done: _decided(conn, packet, client, code, named, assigned, done))
+
+
+def _decided(
+    conn: Connection,
+    packet: Connect,
+    client: Client,
+    code: int,
+    named: bool,
+    assigned: str | None,
+    done: asyncio.Future[list[int]],
+) -> None:
+    """The verdicts that took time are there."""
+    if done.cancelled() or conn.closed:
+        return
+    error = done.exception()
+    if error is not None:
+        log.error("client %s: it could not be checked: %r", shown(client.clientid), error)
+        code = code or ReasonCode.UNSPECIFIED_ERROR
+    else:
+        code = code or next((verdict for verdict in done.result() if verdict), 0)
+    _decide(conn, packet, client, code, named, assigned)
+    conn.release()
+
+
+def _decide(
+    conn: Connection, packet: Connect, client: Client, code: int, named: bool, assigned: str | None
+) -> None:
+    """Let the client in, or refuse it with `code`."""
+    broker = conn.broker
+    settings = conn.settings
+    properties = packet.properties or Properties()
+    version = conn.version
+    clientid = client.clientid
+    expiry = client.expiry_interval
     if not code and properties.authentication_method is not None:
         code = ReasonCode.BAD_AUTHENTICATION_METHOD  # section 4.12: none is supported
     if named:
@@ -75,7 +126,7 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         return
 
     conn.alias_max_out = min(properties.topic_alias_maximum or 0, settings.max_topic_alias, ALIASES_OUT)
-    conn.keepalive = keepalive * settings.keepalive_multiplier
+    conn.keepalive = client.keepalive * settings.keepalive_multiplier
     conn.will = packet.will
     session, present = broker.open_session(conn, client, packet, expiry)
     conn.session = session

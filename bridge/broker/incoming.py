@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from bridge.broker.hooks import NO_ACL
+from bridge.broker.auth_checks import may_publish
+from bridge.broker.hooks import NO_ACL, SUPERUSER
 from bridge.broker.routing import drop, make_message, retain, route
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
@@ -37,8 +38,12 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         if code:
             return
     hooks = broker.hooks
-    for on_authorized in hooks.on_authorized:
-        on_authorized(client, "publish", packet.topic, True, NO_ACL)
+    if client.access is not None:
+        if not may_publish(conn, client.access, packet):
+            return
+    else:
+        for on_authorized in hooks.on_authorized:
+            on_authorized(client, "publish", packet.topic, True, SUPERUSER if client.superuser else NO_ACL)
     qos = packet.qos
     if qos == 2:
         waiting = session.awaiting_rel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.broker.hooks import NO_ACL
+from bridge.broker.auth_checks import asks_to_subscribe, may_subscribe
 from bridge.broker.outgoing import drain
 from bridge.broker.session import Owed, Subscribed, filter_size
 from bridge.mqtt import encoder
@@ -26,6 +26,8 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
     identifier = None
     if packet.properties is not None and packet.properties.subscription_identifier:
         identifier = packet.properties.subscription_identifier[0]
+    if client.access is not None and asks_to_subscribe(conn, client.access, packet):
+        return
     codes: list[int] = []
     granted: list[tuple[Subscription, bool]] = []
     for wanted in packet.subscriptions:
@@ -35,8 +37,10 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
             conn.fault(ReasonCode.TOPIC_FILTER_INVALID, text)
             return
         if not code:
-            for on_authorized in broker.hooks.on_authorized:
-                on_authorized(client, "subscribe", wanted.topic_filter, True, NO_ACL)
+            code = may_subscribe(conn, client, wanted)
+            if conn.closed:
+                return
+        if not code:
             for check in broker.hooks.on_subscribe:
                 code = code or check(client, wanted, packet.properties)
         known = wanted.topic_filter in session.subscriptions

@@ -14,11 +14,14 @@ from bridge.config import hocon
 from bridge.config.findings import Findings
 from bridge.config.keys import (
     AUTH,
+    AUTH_JWT,
     BATCH_ENABLE,
     BLOCKS,
     CREDENTIALS,
     EGRESS,
     EVENTS,
+    HTTP_AUTH,
+    HTTP_AUTH_REQUESTS,
     HTTP_SERVER,
     LOG,
     MQTT,
@@ -35,6 +38,7 @@ from bridge.config.keys import (
 from bridge.config.load import load
 from bridge.config.node import Node
 from bridge.config.settings import (
+    AclCache,
     AttemptLog,
     Auth,
     BacklogBound,
@@ -46,7 +50,10 @@ from bridge.config.settings import (
     DomainEvents,
     Egress,
     Endpoint,
+    HttpAuth,
+    HttpAuthRequest,
     HttpServer,
+    JwtAuth,
     Listener,
     Log,
     Mqtt,
@@ -88,6 +95,16 @@ ELSEWHERE = {
     (Listener, "port"): "bind",
     (Log, "rotation"): "log.rotation",
     (Auth, "password"): "auth.password.<user>",
+    (Auth, "acl"): "auth.acl.rules",
+    (Auth, "cache"): "auth.cache",
+    (Auth, "jwt"): "auth.jwt",
+    (Auth, "http_auth"): "auth.http_auth",
+    (JwtAuth, "verify_claims"): "auth.jwt.verify_claims.<claim>",
+    (HttpAuth, "auth_req"): "auth.http_auth.auth_req",
+    (HttpAuth, "super_req"): "auth.http_auth.super_req",
+    (HttpAuth, "acl_req"): "auth.http_auth.acl_req",
+    (HttpAuthRequest, "headers"): "auth.http_auth.<request>.headers.<name>",
+    (HttpAuthRequest, "params"): "auth.http_auth.<request>.params.<name>",
 }
 
 
@@ -149,7 +166,8 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
     if (block, key.name) == (SSL, "enable"):
         assert node.value is False  # a TLS listener needs files that nobody has at first
         return
-    if key is BATCH_ENABLE or (block is HTTP_SERVER and key.name == "enable"):  # they are off at first
+    off = (HTTP_SERVER, AUTH_JWT, HTTP_AUTH)
+    if key is BATCH_ENABLE or (block in off and key.name == "enable"):  # they are off at first
         assert node.value is False
         return
     if key.name in ("secret", "scheme"):
@@ -162,6 +180,9 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
                 "webhook": "http://127.0.0.1:8888",
                 "listeners.tcp": "0.0.0.0:1883",
                 "listeners.ssl": "0.0.0.0:8883",
+                "auth.http_auth.auth_req": "http://127.0.0.1:80/mqtt/auth",
+                "auth.http_auth.super_req": "http://127.0.0.1:80/mqtt/superuser",
+                "auth.http_auth.acl_req": "http://127.0.0.1:80/mqtt/acl",
             }[block.name]
         )
         return
@@ -201,7 +222,7 @@ def test_it_and_the_page_name_every_event() -> None:
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
-    Auth, Egress, DomainEvents, HttpServer,
+    Auth, AclCache, JwtAuth, HttpAuth, HttpAuthRequest, Egress, DomainEvents, HttpServer,
 ]  # fmt: skip
 
 
@@ -254,6 +275,11 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("listeners", "", TCP),
         ("listeners", "", SSL),
         ("auth", "", AUTH),
+        ("auth", "jwt.", AUTH_JWT),
+        ("auth", "http_auth.", HTTP_AUTH),
+        ("auth", "http_auth.auth_req.", HTTP_AUTH_REQUESTS[0]),
+        ("auth", "http_auth.super_req.", HTTP_AUTH_REQUESTS[1]),
+        ("auth", "http_auth.acl_req.", HTTP_AUTH_REQUESTS[2]),
         ("log", "", LOG),
         ("sqlite", "", STORE),
         ("http_server", "", HTTP_SERVER),
@@ -283,7 +309,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("events", (EVENTS,)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL)),
-        ("auth", (AUTH,)),
+        ("auth", (AUTH, AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)),
         ("log", (LOG,)),
         ("sqlite", (STORE,)),
         ("http_server", (HTTP_SERVER,)),
@@ -292,7 +318,9 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
 )
 def test_the_page_explains_no_key_that_is_not_there(title: str, blocks: tuple[Block, ...]) -> None:
     inner = {"webhook.ssl": "ssl.", "webhook.signature": "signature.", "webhook.credentials": "credentials."}
+    inner |= {b.name: b.name.removeprefix("auth.") + "." for b in (AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)}
     known = {inner.get(b.name, "") + key.name for b in blocks for key in b.keys}
     assert set(rows(title)) - known <= {
         "headers.<name>", "events", "triggers", "topics", "password.<user>", "signature", "secrets",
+        "acl.rules", "jwt.verify_claims", "http_auth.<request>.headers.<name>", "http_auth.<request>.params",
     }  # fmt: skip
