@@ -40,8 +40,8 @@ class Memory:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.pool = HashPool(loop)
         self.remembered = Remembered(loop.time)
+        self.pool = HashPool(loop, self.remembered)
         self.throttle = Throttle(loop.time)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -94,16 +94,20 @@ class Authentication(Hooks):
         if memory is None:
             verdict = self._verdict(client, connect)
             return self._admitted(client, connect, verdict) if isinstance(verdict, int) else verdict
-        wait = memory.throttle.wait(client.peerhost)
-        if wait != 0.0 and not (self._passwords is not None and self._passwords.known(client, connect)):
+        if memory.throttle.slows(client.peerhost) and not self._known(client, connect):
+            wait = memory.throttle.wait(client.peerhost)
             if wait is None:
                 client.anonymous = not client.username
                 return ReasonCode.CONNECTION_RATE_EXCEEDED
-            return memory.run(self._later(client, connect, wait))
+            if wait:
+                return memory.run(self._later(client, connect, wait))
         verdict = self._verdict(client, connect)
         if not isinstance(verdict, int):
             return memory.run(self._settle(client, connect, verdict))
         return self._admitted(client, connect, verdict)
+
+    def _known(self, client: Client, connect: Connect) -> bool:
+        return self._passwords is not None and self._passwords.known(client, connect)
 
     async def _later(self, client: Client, connect: Connect, wait: float) -> int:
         await asyncio.sleep(wait)

@@ -89,11 +89,13 @@ class HashPool:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        remembered: Remembered,
         check: Callable[[str, bytes], bool] = verify,
         *,
         threads: int | None = None,
     ) -> None:
         self._loop = loop
+        self._remembered = remembered
         self._check = check
         self._threads = threads or min(4, max(1, (os.cpu_count() or 2) - 1))
         self._executor: ThreadPoolExecutor | None = None
@@ -103,7 +105,10 @@ class HashPool:
         self.checks = 0  # hashes computed since the start
 
     def ask(self, address: str, digest: bytes, stored: str, password: bytes) -> asyncio.Future[bool]:
-        """Whether the password fits. `digest` tells this question from all others. Raises Busy."""
+        """Whether the password fits, which is remembered then. Raises Busy.
+
+        `digest` tells this question from all others.
+        """
         found = self._asked.get(digest)
         if found is not None:
             return found
@@ -130,8 +135,11 @@ class HashPool:
     def _done(self, digest: bytes, done: asyncio.Future[bool]) -> None:
         self._running -= 1
         future = self._asked.pop(digest)
+        fits = not done.cancelled() and done.exception() is None and done.result()
+        if fits:
+            self._remembered.add(digest)  # now: whoever asks next finds it
         if not future.done():
-            future.set_result(not done.cancelled() and done.exception() is None and done.result())
+            future.set_result(fits)
         self._next()
 
     def close(self) -> None:

@@ -55,17 +55,18 @@ class Passwords:
         if hmac.compare_digest(given, stored):
             self._remembered.add(digest)
             return ACCEPT
-        return self._pretend(client, digest, given)
+        return self.refuse(client, connect)
 
     def refuse(self, client: Client, connect: Connect) -> int | Awaitable[int]:
-        """The answer to a user that nobody knows: it costs what a wrong password does."""
+        """The answer to an unknown user, and to a wrong plain password: it costs what a hash does."""
         given = connect.password or b""
         other = b"\x00" + given
         hmac.compare_digest(given, other)
-        return self._pretend(client, self._remembered.digest(client.username or "", other, given), given)
-
-    def _pretend(self, client: Client, digest: bytes, given: bytes) -> int | Awaitable[int]:
-        return WRONG if self._dummy is None else self._fits(client, digest, self._dummy, given, never=True)
+        if self._dummy is None:
+            return WRONG
+        # A digest that no right password has.
+        digest = self._remembered.digest(client.username or "", other, given)
+        return self._fits(client, digest, self._dummy, given, never=True)
 
     async def _fits(
         self, client: Client, digest: bytes, stored: str, given: bytes, *, never: bool = False
@@ -75,7 +76,4 @@ class Passwords:
             fits = await asyncio.shield(self._pool.ask(client.peerhost, digest, stored, given))
         except Busy:
             return ReasonCode.SERVER_BUSY
-        if never or not fits:
-            return WRONG
-        self._remembered.add(digest)
-        return ACCEPT
+        return ACCEPT if fits and not never else WRONG

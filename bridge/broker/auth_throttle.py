@@ -32,18 +32,20 @@ class Throttle:
         # Failures, the time of the last one, and from when on the next attempt may be looked at.
         self._failed: OrderedDict[str, tuple[int, float, float]] = OrderedDict()
 
+    def slows(self, address: str) -> bool:
+        """Whether attempts of that address are slowed at all."""
+        if not self._failed:
+            return False
+        failures, at, _ = self._failed.get(_network(address), (0, 0.0, 0.0))
+        return failures >= FREE_FAILURES and self._clock() - at <= FORGET_S
+
     def wait(self, address: str) -> float | None:
         """Seconds until this attempt may be looked at, which it is to be then; None: it is refused."""
-        if not self._failed:
+        if not self.slows(address):
             return 0.0
         key = _network(address)
-        failures, at, free = self._failed.get(key, (0, 0.0, 0.0))
-        if failures < FREE_FAILURES:
-            return 0.0
+        failures, at, free = self._failed[key]
         now = self._clock()
-        if now - at > FORGET_S:
-            del self._failed[key]
-            return 0.0
         start = max(now, free)
         if start - now > MAX_WAIT_S:
             return None

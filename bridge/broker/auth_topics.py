@@ -2,9 +2,9 @@
 
 One principle decides every doubt: a rule that allows is read narrowly, one that denies widely.
 
-* An allowing pattern lets a client subscribe to a filter only if it has all topics of that filter: `a/+`
-  does not give `a/#`. A denying one takes away every filter that has a topic in common with it: `#` does not
-  give `secret/#` to one who may not have that.
+* An allowing pattern lets a client subscribe to a filter only if it has all topics of the filter: `a/+`
+  does not give `a/#`. A denying one takes away every filter with a topic in common: `#` is no way to
+  `secret/#` for one who may not have that.
 * A wildcard at the beginning of an allowing pattern reaches no `$` topic ([MQTT-4.7.2-1]), as everywhere; of a
   denying one it does.
 * A client id or user name that itself holds `+` or `#` is put into no allowing pattern.
@@ -60,7 +60,8 @@ def topics(allow: bool, patterns: Iterable[str]) -> Topics:
         not texts,
         frozenset([*names, *(text[1:] for text in texts if text.startswith(LITERAL))]),
         tuple([tuple(text.split("/")) for text in names]),
-        tuple([tuple(text.split("/")) for text in plain if "+" in text or "#" in text]),
+        # `+/#` is `#` in other words
+        tuple([("#",) if text == "+/#" else tuple(text.split("/")) for text in plain if text not in names]),
     )
 
 
@@ -114,7 +115,7 @@ def covers(pattern: Levels, topic_filter: list[str]) -> bool:
         if at == len(topic_filter):
             return False
         wanted = topic_filter[at]
-        if wanted == "#" or (level != "+" and level != wanted):
+        if wanted == "#" or level not in ("+", wanted):
             return False
     return len(pattern) == len(topic_filter)
 

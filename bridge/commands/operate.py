@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from bridge.commands.api_key import api_key
+from bridge.commands.passwd import passwd
 
 Conf = Annotated[
     Path | None,
@@ -52,6 +53,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Switch an endpoint on again.")(enable)
     app.command(short_help="Switch an endpoint off; its events wait.")(disable)
     app.command(short_help="Have the configuration read again.")(reload)
+    app.command(short_help="Add, change or delete a user in a file of passwords.")(passwd)
     app.add_typer(dead, name="dead")
     app.add_typer(api_key, name="api-key")
 

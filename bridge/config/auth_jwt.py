@@ -16,8 +16,8 @@ from bridge.config.settings import JwtAuth
 from bridge.config.units import plain
 
 MAX_KEY_BYTES = 65536
-MIN_SECRET_BYTES = 16
-"""A shorter secret of HS256 can be guessed."""
+MIN_SECRET_BYTES = 32
+"""Of HS256, RFC 7518 section 3.2."""
 _POSSIBLE = 'an object of claims and their values: verify_claims { username = "${username}" }'
 
 
@@ -98,8 +98,8 @@ def _key(
             findings.error(
                 at.place,
                 at.key,
-                f"found a secret of {len(raw)} bytes, expected at least {MIN_SECRET_BYTES}: a shorter one can be"
-                " guessed by whoever has a token",
+                f"found a secret of {len(raw)} bytes, expected at least {MIN_SECRET_BYTES}: a shorter one"
+                " can be guessed by whoever has a token",
             )
         return
     try:

@@ -95,7 +95,9 @@ class Running:
         self.recorder = Recorder()
         self.events: list[Event] = []
         self.journal.on_commit.append(self._committed)
-        self.broker.set_hooks([EventFeed(self.journal, rules), self.recorder, *hooks])
+        self.listening: list[Hooks] = [EventFeed(self.journal, rules), self.recorder, *hooks]
+        self.broker.set_hooks(self.listening)
+        self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []  # what goes with the broker
         self.ports: list[int] = []
         self.lost = 0
         self.clients: list[Client] = []
@@ -147,6 +149,8 @@ class Running:
         for connection in list(self.broker.connections):
             connection.transport.abort()
         await self.until_idle()
+        for close in self.closing:
+            await close()
         self.journal.close()
 
 
