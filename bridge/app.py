@@ -23,9 +23,10 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
+from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
-from bridge.config.settings import Mqtt, Settings
+from bridge.config.settings import Listener, Mqtt, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.rates import Rates
 from bridge.control.server import ControlServer
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bridge")
 
-OWN_FILES = 64
-"""Files that are neither a client nor a webhook's connection, with some to spare."""
+OWN_FILES = 96
+"""Files for no client and no webhook: the store, the log, clients that a limit refuses, some to spare."""
 SHARED_CONNECTIONS = 512
 """Connections beyond one for each webhook that files are left for: not all are at their `pool_size` at once.
 At least so many as the largest pool has."""
@@ -107,6 +108,9 @@ class App:
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings)
         self.broker = Broker(self.mqtt, self.journal, self.loop)
+        self.system = SystemTopics(
+            self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
+        )
         self.auth = AuthSetup(self.loop)
         self._set_hooks(self.auth.build(settings.auth, self.mqtt))
         self.rates = Rates(lambda: self.lanes, self.loop)
@@ -117,7 +121,8 @@ class App:
         self._watcher: asyncio.TimerHandle | None = None
 
     def _set_hooks(self, authentication: Authentication) -> None:
-        self.broker.set_hooks([self.feed, authentication])
+        self.system.hook(self.webhooks.rules.system)
+        self.broker.set_hooks([self.feed, authentication, self.system])
         self.auth.apply(authentication, self.settings.auth, self.broker)
 
     @property
@@ -162,7 +167,7 @@ class App:
         lost = self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
-        self._opened = [f"mqtt{'s' if one.kind == 'ssl' else ''}://{address}" for one, address in opened]
+        self._opened = [_url(one, address) for one, address in opened]
         await self._open_http()
         self._log_attempts()
         self.webhooks.start()
@@ -346,7 +351,7 @@ class App:
             await self.auth.close(leaving=True)
             gc.unfreeze()  # what has ended is to be found
             _settle_memory()
-            return Reloaded(True, [], warnings, found.lines())
+            return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
 
     def reload_soon(self) -> None:
         """The same on SIGHUP, once the start is done: the log tells what came of it."""
@@ -374,6 +379,7 @@ class App:
         if self.admin is not None:
             self.admin.stop_accepting()
         self.broker.shut_down()
+        self.system.stop()
         if self.fatal is None:
             self.journal.flush()
         if self.admin is not None:
@@ -395,6 +401,13 @@ class App:
         if self.fatal is None and not self._closed:
             self._closed = True
             self.journal.close()
+
+
+def _url(listener: Listener, address: str) -> str:
+    """What a client is told to connect to."""
+    if listener.web:
+        return f"{listener.kind}://{address}{listener.path}"
+    return f"mqtt{'s' if listener.tls else ''}://{address}"
 
 
 def _settle_memory() -> None:

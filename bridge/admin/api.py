@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.admin import events, openapi, publish
+from bridge.admin import brokers, clients, events, openapi, publish, retained
 from bridge.admin.access import Access, AccessError
 from bridge.admin.api_keys import ApiKeys
 from bridge.admin.routes import Plant, Route
@@ -15,7 +15,13 @@ from bridge.config.settings import HttpServer
 
 def all_routes() -> list[Route]:
     """Every call of the API, and that of the document which describes them all."""
-    routes = [*events.ROUTES, *publish.ROUTES]
+    routes = [
+        *events.ROUTES,
+        *publish.ROUTES,
+        *clients.ROUTES,
+        *retained.ROUTES,
+        *brokers.ROUTES,
+    ]
     return [*routes, openapi.route(routes)]
 
 

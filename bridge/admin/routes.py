@@ -12,6 +12,7 @@ from aiohttp import web
 from bridge.admin.problems import Problem
 from bridge.admin.scopes import Principal
 from bridge.broker.server import Broker
+from bridge.broker.system_topics import SystemTopics
 from bridge.journal.journal import Journal
 from bridge.sources.intake import Intake
 
@@ -27,6 +28,7 @@ class Plant(Protocol):
 
     journal: Journal
     broker: Broker
+    system: SystemTopics
 
     @property
     def intake(self) -> Intake:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bridge.admin.broker_schemas import BROKER_SCHEMAS
+
 TEXT: Mapping[str, Any] = {"type": "string"}
 
 _USER_PROPERTIES = {
@@ -22,6 +24,7 @@ _MESSAGE = {
 _ENCODING = {"enum": ["plain", "base64"], "default": "plain"}
 
 SCHEMAS: dict[str, Any] = {
+    **BROKER_SCHEMAS,
     "Problem": {
         "type": "object",
         "description": "RFC 9457",

@@ -9,6 +9,8 @@ SCOPES: Mapping[str, str] = {
     "events:write": "send business events in",
     "publish": "publish MQTT messages",
     "endpoints:read": "see endpoints, their deliveries and the catalogue of event types",
+    "clients:read": "see clients, subscriptions, retained messages and the broker's counters",
+    "clients:write": "disconnect clients, delete retained messages",
     "endpoints:write": "make, change and delete endpoints, test and replay",
     "admin": "everything",
 }
@@ -17,6 +19,7 @@ ALL = frozenset(SCOPES)
 IMPLIED: Mapping[str, frozenset[str]] = {
     "admin": ALL,
     "endpoints:write": frozenset({"endpoints:read"}),
+    "clients:write": frozenset({"clients:read"}),
 }
 """What a scope allows beside itself."""
 

@@ -1,6 +1,6 @@
 """Who may connect: the authenticators in their order, before any session is touched.
 
-1. A verified client certificate, where `mqtt.peer_cert_as_username` makes it the user (`Certificates`).
+1. A verified client certificate, where `mqtt.peer_cert_as_username` makes it the user: that is proof enough.
 2. `auth.password`: a user that is known there is decided there.
 3. `auth.jwt`: a password that is a token is decided there.
 4. `auth.http_auth`: the server decides on all that is left.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.broker.auth_access import Access, Policy
 from bridge.broker.auth_acl import PUBLISH
@@ -74,7 +74,7 @@ class Authentication(Hooks):
         tokens: Tokens | None = None,
         http: HttpAuth | None = None,
         memory: Memory | None = None,
-        certificates: bool = False,
+        certificates: Literal["disabled", "cn", "dn"] = "disabled",
     ) -> None:
         """`memory` is needed where anything may take time: hashes, a server, failures that slow down."""
         self._allow_anonymous = allow_anonymous
@@ -121,7 +121,7 @@ class Authentication(Hooks):
     # -- the authenticators ------------------------------------------------------------------------------
 
     def _verdict(self, client: Client, connect: Connect) -> int | Awaitable[int]:
-        if self._certificates and client.certificate is not None:
+        if self._certified(client):
             client.anonymous = False
             return self._server(client, connect) if self._asks else ACCEPT
         if not client.username and connect.password is None:
@@ -148,6 +148,12 @@ class Authentication(Hooks):
         if self._passwords is not None:
             return self._passwords.refuse(client, connect)
         return ReasonCode.BAD_USER_NAME_OR_PASSWORD
+
+    def _certified(self, client: Client) -> bool:
+        certificate = client.certificate
+        if certificate is None or self._certificates == "disabled":
+            return False
+        return bool(certificate.cn if self._certificates == "cn" else certificate.dn)
 
     def _server(self, client: Client, connect: Connect) -> Awaitable[int]:
         assert self._http is not None  # noqa: S101

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def may_publish(conn: Connection, access: Access, packet: Publish) -> bool:
+def may_publish(conn: Connection, client: Client, access: Access, packet: Publish) -> bool:
     """Whether to go on with a PUBLISH; if not, it is answered, or acted on again when that is known."""
     topic = packet.topic
     decision = access.known.get(topic) or access.decide(PUBLISH, topic, packet.qos, packet.retain)
@@ -34,20 +34,21 @@ def may_publish(conn: Connection, access: Access, packet: Publish) -> bool:
         _ask(conn, access, PUBLISH, [topic], packet)
         return False
     allowed, source = decision
-    client = conn.client
-    assert client is not None  # noqa: S101
-    for on_authorized in conn.broker.hooks.on_authorized:
-        on_authorized(client, PUBLISH, topic, allowed, source)
     if not allowed:
-        _deny(conn, packet)
-    return allowed
+        deny(conn, client, packet, source)
+        return False
+    for on_authorized in conn.broker.hooks.on_authorized:
+        on_authorized(client, PUBLISH, topic, True, source)
+    return True
 
 
-def _deny(conn: Connection, packet: Publish) -> None:
+def deny(conn: Connection, client: Client, packet: Publish, source: str) -> None:
     """A message that its client may not publish: refused in MQTT 5, taken and dropped before it.
 
     3.1 and 3.1.1 have no way to refuse one ([MQTT-3.3.5-2] of 3.1.1): it is acknowledged, or the end.
     """
+    for on_authorized in conn.broker.hooks.on_authorized:
+        on_authorized(client, PUBLISH, packet.topic, False, source)
     conn.broker.stats.rejected += 1
     log.debug("client %s may not publish to %s", conn.name, shown(packet.topic))
     if conn.broker.disconnect_denied:

@@ -56,7 +56,7 @@ class AuthSetup:
             tokens=tokens,
             http=http,
             memory=self.memory,
-            certificates=mqtt.peer_cert_as_username != "disabled",
+            certificates=mqtt.peer_cert_as_username,
         )
 
     @staticmethod

@@ -5,8 +5,8 @@ One principle decides every doubt: a rule that allows is read narrowly, one that
 * An allowing pattern lets a client subscribe to a filter only if it has all topics of the filter: `a/+`
   does not give `a/#`. A denying one takes away every filter with a topic in common: `#` is no way to
   `secret/#` for one who may not have that.
-* A wildcard at the beginning of an allowing pattern reaches no `$` topic ([MQTT-4.7.2-1]), as everywhere; of a
-  denying one it does.
+* A wildcard at the beginning of an allowing pattern reaches no `$` topic ([MQTT-4.7.2-1]), as everywhere;
+  of a denying one it does.
 * A client id or user name that itself holds `+` or `#` is put into no allowing pattern.
 """
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from bridge.broker.certificate import PeerCertificate
 from bridge.mqtt.packets import Properties
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Client:
         "expiry_interval",
         "is_bridge",
         "keepalive",
+        "listener",
         "peerhost",
         "peername",
         "properties",
@@ -53,6 +55,8 @@ class Client:
         receive_maximum: int = 65535,
         expiry_interval: int = 0,
         is_bridge: bool = False,
+        listener: str = "",
+        certificate: PeerCertificate | None = None,
     ) -> None:
         self.clientid = clientid
         self.username = username
@@ -67,16 +71,22 @@ class Client:
         self.receive_maximum = receive_maximum  # messages in flight to it: the lower of its limit and ours
         self.expiry_interval = expiry_interval  # seconds; the agreed one
         self.is_bridge = is_bridge
+        self.listener = listener  # such as "ssl:default"; "" after a restart
+        self.certificate = certificate  # where verify_peer asks for one and it has one
         self.anonymous = True  # no password of it was checked
         self.superuser = False
         self.access: Access | None = None  # where access rules hold for it; None: it may do everything
-        self.certificate: tuple[str, str] | None = None  # common name and subject of a verified one
         self.expires: float | None = None  # Unix seconds: the end of what it was let in with
 
     @property
     def proto_name(self) -> str:
         """The protocol name of its CONNECT (section 3.1.2.1; 3.1 has another than 3.1.1 and 5)."""
         return "MQIsdp" if self.proto_ver == 3 else "MQTT"
+
+    @property
+    def protocol(self) -> str:
+        """What EMQX names the protocol; the listener tells over what it runs."""
+        return "mqtt"
 
 
 class Message:

@@ -16,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from bridge.broker.client import Client
 from bridge.broker.handshake import on_connect
 from bridge.broker.incoming import on_publish, on_pubrel
+from bridge.broker.layer import Layer
 from bridge.broker.outgoing import drain, on_puback, on_pubcomp, on_pubrec
 from bridge.broker.session import Session
 from bridge.broker.subscribing import on_subscribe, on_unsubscribe
@@ -98,11 +100,14 @@ class Connection(asyncio.Protocol):
         "listener",
         "out",
         "out_bytes",
+        "pace",
+        "paced",
         "paused",
         "peer_max_packet",
         "peer_receive_maximum",
         "peername",
         "ready",
+        "refusal",
         "resending",
         "serial",
         "session",
@@ -140,6 +145,9 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self.out: list[bytes | bytearray] | None = None  # messages to be written at the end of the turn
         self.out_bytes = 0
+        self.refusal = 0  # MQTT 5 reason code with which a limit answers its CONNECT
+        self.pace = broker.limits.pace(self)  # how fast it may publish; None: as it likes
+        self.paced = False  # waits until it may publish again
         self.paused = False  # waits for its share of a turn
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
         # Packets that wait for an answer about the one before them (`hold`); None: it does not wait.
@@ -167,14 +175,24 @@ class Connection(asyncio.Protocol):
     # -- the network -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        stream = cast(asyncio.Transport, transport)
+        # Below a layer it was accepted before, and may have ended since, such as by the time limit.
+        if self.closed if isinstance(transport, Layer) else not self.accepted(stream):
+            stream.abort()
+            return
+        self.transport = stream
+        stream.set_write_buffer_limits(high=HIGH_WATER)
+
+    def accepted(self, transport: asyncio.Transport) -> bool:
+        """The network connection is open, its handshakes are still to come; False: it was closed at once."""
+        self.transport = transport
         self.peername = address(transport.get_extra_info("peername"))
         self.idle_since = self.broker.loop.time()
         if not self.broker.accept(self):
             self.closed = self.halted = True
-            self.transport.abort()
-            return
-        self.transport.set_write_buffer_limits(high=HIGH_WATER)
+            transport.abort()
+            return False
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self.halted:
@@ -200,23 +218,23 @@ class Connection(asyncio.Protocol):
     def process(self, data: bytes) -> None:
         """Decode what was read and act on every whole packet in it."""
         if not self.closed:
-            self._act(self.decoder.feed(data))
+            pace = self.pace
+            self._act(iter(self.decoder.feed(data)) if pace is None else pace.allowed(data))
 
-    def _act(self, packets: list[Any]) -> None:
+    def _act(self, packets: Iterator[Any]) -> None:
         decoder = self.decoder
         broker = self.broker
         broker.read_at = broker.now_ms()
         broker.reading = self
-        waiting = iter(packets)
         try:
-            for packet in waiting:
+            for packet in packets:
                 if type(packet) is Publish:
                     on_publish(self, packet)
                 else:
                     HANDLERS[type(packet)](self, packet)
                 if self.halted:
-                    if self.held is not None:
-                        self.held += waiting
+                    if self.held is not None and self.pace is None:  # else it keeps the others itself
+                        self.held += packets
                     return
         except Exception:
             # A fault of ours: it ends this connection and no other.
@@ -225,7 +243,7 @@ class Connection(asyncio.Protocol):
             return
         finally:
             broker.reading = None
-        if decoder.error is not None:
+        if decoder.error is not None and not self.paced:
             self.fault(decoder.error.reason_code, str(decoder.error))
         elif self.unacked > self.settings.max_inflight_window:
             self._throttle()
@@ -247,7 +265,7 @@ class Connection(asyncio.Protocol):
             return
         self.halted = False
         self.active = True
-        self._act(packets)
+        self._act(iter(packets) if self.pace is None else chain(packets, self.pace.allowed(b"")))
         if self.halted:  # it has ended, or waits for the next answer
             return
         if self.ending:
@@ -325,7 +343,13 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Read on, if nothing else is in the way."""
-        if not (self.paused or self.throttled or self.held is not None or self.transport.is_closing()):
+        if not (
+            self.paused
+            or self.throttled
+            or self.paced
+            or self.held is not None
+            or self.transport.is_closing()
+        ):
             self.transport.resume_reading()
 
     def moving(self) -> bool:
@@ -338,14 +362,18 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more; it may still read the acknowledgements of what it has sent."""
         self._lost()
-        return self.listener.kind != "ssl"  # TLS has no half-closed connections
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost()
+        self.pace = None
         self.broker.gone(self)
 
     def _lost(self) -> None:
         # What was received before the end counts.
+        if self.held is None and self.paced and self.pace is not None:
+            self.pace.lift()
+            self.process(b"")
         while self.stash and self.held is None:
             self.process(self.stash.pop(0))
         if self.held is not None and not self.closed:

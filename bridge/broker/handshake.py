@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from bridge.broker.auth_certificate import peer_names
+from bridge.broker.certificate import peer_certificate
 from bridge.broker.client import Client
 from bridge.broker.outgoing import ALIASES_OUT, start
 from bridge.mqtt import encoder
@@ -29,6 +29,9 @@ def on_connect(conn: Connection, packet: Connect) -> None:
     settings = conn.settings
     broker = conn.broker
     version = conn.version = packet.protocol_version
+    if conn.refusal:
+        _turn_away(conn)
+        return
     properties = packet.properties or Properties()
     clientid = packet.client_id
     assigned = None
@@ -56,11 +59,13 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         receive_maximum=conn.peer_receive_maximum,
         expiry_interval=expiry,
         is_bridge=packet.bridge,
+        listener=conn.listener.id,
+        certificate=peer_certificate(conn.transport.get_extra_info("ssl_object"))
+        if conn.listener.verify_peer
+        else None,
     )
-    if settings.peer_cert_as_username != "disabled":
-        client.certificate = peer_names(conn.transport)
-        if client.certificate is not None:
-            client.username = client.certificate[settings.peer_cert_as_username == "dn"]
+    if settings.peer_cert_as_username != "disabled" and client.certificate is not None:
+        client.username = getattr(client.certificate, settings.peer_cert_as_username) or client.username
     conn.client = client
     named = not code
     later: list[Awaitable[int]] = []
@@ -90,13 +95,16 @@ def _decided(
     """The verdicts that took time are there."""
     if done.cancelled() or conn.closed:
         return
-    error = done.exception()
-    if error is not None:
-        log.error("client %s: it could not be checked: %r", shown(client.clientid), error)
-        code = code or ReasonCode.UNSPECIFIED_ERROR
-    else:
-        code = code or next((verdict for verdict in done.result() if verdict), 0)
-    _decide(conn, packet, client, code, named, assigned)
+    try:
+        if done.exception() is None:
+            code = code or next((verdict for verdict in done.result() if verdict), 0)
+        else:  # a fault of ours must let nobody in
+            log.error("client %s could not be checked", conn.name, exc_info=done.exception())
+            code = code or ReasonCode.UNSPECIFIED_ERROR
+        _decide(conn, packet, client, code, named, assigned)
+    except Exception:
+        log.exception("client %s at %s: an internal error", conn.name, conn.peername)
+        conn.end("internal_error", ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
     conn.release()
 
 
@@ -154,6 +162,14 @@ def _expiry(conn: Connection, packet: Connect, properties: Properties) -> int:
     if packet.protocol_version == 5:
         return min(properties.session_expiry_interval or 0, conn.settings.session_expiry_interval)
     return 0 if packet.clean_start else conn.settings.session_expiry_interval
+
+
+def _turn_away(conn: Connection) -> None:
+    """A limit of connections is reached: the reason, and nothing that costs more; no hook is called."""
+    version = conn.version
+    code = conn.refusal if version == 5 else connack_return_code(conn.refusal)
+    conn.journal.answer(conn, encoder.encode_connack(version, False, code))
+    conn.end(connack_name(version, conn.refusal))
 
 
 def _refuse(conn: Connection, code: int) -> None:

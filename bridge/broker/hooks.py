@@ -154,8 +154,13 @@ class HookChain:
         self.set(hooks)
 
     def set(self, hooks: Iterable[Hooks]) -> None:
-        """Replace all listeners; call it again when what one of them listens to has changed."""
-        listeners = list(hooks)
+        """Replace all listeners; `refresh` follows when what one of them listens to has changed."""
+        self._listeners = list(hooks)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask all listeners anew what they listen to."""
+        listeners = self._listeners
         for name in NAMES:
             chain: list[Any] = [
                 getattr(hook, name)

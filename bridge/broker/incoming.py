@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from bridge.broker.auth_checks import may_publish
+from bridge.broker.auth_checks import deny, may_publish
 from bridge.broker.hooks import NO_ACL, SUPERUSER
 from bridge.broker.routing import drop, make_message, retain, route
 from bridge.mqtt import encoder
@@ -38,8 +38,12 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         if code:
             return
     hooks = broker.hooks
+    matched = broker.subscriptions.match(packet.topic)
+    if matched.reserved:
+        deny(conn, client, packet, NO_ACL)
+        return
     if client.access is not None:
-        if not may_publish(conn, client.access, packet):
+        if not may_publish(conn, client, client.access, packet):
             return
     else:
         for on_authorized in hooks.on_authorized:
@@ -66,7 +70,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     number = broker.numbered = broker.numbered + 1
     for on_published in hooks.on_published:
         on_published(client, packet, ts, number)
-    if broker.subscriptions.match(packet.topic).anyone:
+    if matched.anyone:
         message = make_message(broker, client, packet, ts, number)
         if packet.retain:
             retain(broker, message)

@@ -4,73 +4,96 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ssl
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from bridge.broker.connection import Connection
+from bridge.broker.layer import Factory
+from bridge.broker.tls import Certificates, Tls, TlsError
 from bridge.config.settings import Listener
+
+if TYPE_CHECKING:
+    from bridge.broker.server import Broker
 
 
 class ListenError(Exception):
     """A listener cannot open; the text names its key, what was tried and the cause."""
 
 
-def tls_context(listener: Listener, key: str) -> ssl.SSLContext:
-    """The server's TLS context of an `ssl` listener. Raises ListenError for unusable files."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    password = listener.key_password
-    try:
-        if listener.certfile is None:
-            raise ListenError(f"{key}.certfile: an ssl listener needs a certificate")
-        context.load_cert_chain(
-            listener.certfile,
-            listener.keyfile,
-            # Always given: without it OpenSSL would ask the terminal.
-            password.get_secret_value() if password is not None else "",
-        )
-    except (OSError, ssl.SSLError) as error:
-        where = f"{listener.certfile}, {listener.keyfile}"
-        raise ListenError(f"{key}.certfile, {key}.keyfile: cannot use {where}: {error}") from None
-    if listener.verify_peer:
+class Listening:
+    """One open listener."""
+
+    def __init__(self, broker: Broker, listener: Listener) -> None:
+        """Raises ListenError where its certificate cannot be used."""
+        self.listener = listener
+        self.addresses: list[str] = []  # host:port, an IPv6 host in brackets; once it is open
+        self.certificates: Certificates | None = None
+        self._broker = broker
+        self._server: asyncio.Server | None = None
+        if listener.tls:
+            try:
+                self.certificates = Certificates(listener)
+            except TlsError as error:
+                raise ListenError(str(error)) from None
+
+    async def open(self) -> None:
+        """Bind. Raises ListenError."""
+        listener = self.listener
         try:
-            context.load_verify_locations(listener.cacertfile)
-        except (OSError, ssl.SSLError, TypeError) as error:
-            raise ListenError(f"{key}.cacertfile: cannot use {listener.cacertfile}: {error}") from None
-        context.verify_mode = ssl.CERT_REQUIRED if listener.fail_if_no_peer_cert else ssl.CERT_OPTIONAL
-    return context
+            self._server = await self._broker.loop.create_server(
+                self._factory(),
+                listener.host or None,
+                listener.port,
+                backlog=listener.backlog,
+                start_serving=False,
+            )
+        except OSError as error:
+            where = f"{listener.host}:{listener.port}"
+            if error.errno == errno.EADDRINUSE:
+                cause = f"{where} is in use by another program; stop it or choose another port"
+            elif error.errno == errno.EACCES:
+                cause = f"{where}: permission denied; ports below 1024 need a privilege"
+            else:
+                cause = f"cannot listen on {where}: {error.strerror or error}"
+            raise ListenError(f"{listener.key}.bind: {cause}") from None
+        for sock in self._server.sockets:
+            host, port = sock.getsockname()[:2]
+            self.addresses.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
+    def _factory(self) -> Factory:
+        """What is made for each network connection: the connection, in the layers that it speaks through."""
+        broker, listener, certificates = self._broker, self.listener, self.certificates
+        if not listener.web:
+            if certificates is None:
+                return lambda: Connection(broker, listener)
 
-def key_of(listener: Listener) -> str:
-    """The key of the listener's block."""
-    return f"listeners.{listener.kind}" + ("" if listener.name == "default" else f".{listener.name}")
+            def tls() -> asyncio.Protocol:
+                connection = Connection(broker, listener)
+                return Tls(connection, connection, certificates)
 
+            return tls
+        # aiohttp's masking comes with the whole of aiohttp: a tenth of a second, for those who want it.
+        from bridge.broker.upgrade import Policy  # noqa: PLC0415
+        from bridge.broker.websocket import WebSocket  # noqa: PLC0415
 
-async def listen(
-    loop: asyncio.AbstractEventLoop,
-    listener: Listener,
-    factory: Callable[[], asyncio.Protocol],
-    *,
-    handshake_timeout: float = 10.0,
-) -> asyncio.Server:
-    """Open the listener; a TLS handshake may take `handshake_timeout` seconds. Raises ListenError."""
-    key = key_of(listener)
-    context = tls_context(listener, key) if listener.kind == "ssl" else None
-    try:
-        return await loop.create_server(
-            factory,
-            listener.host or None,
-            listener.port,
-            ssl=context,
-            ssl_handshake_timeout=handshake_timeout if context is not None else None,
-            backlog=listener.backlog,
-            start_serving=False,
+        policy = Policy(
+            listener.path,
+            tuple(origin.lower() for origin in listener.check_origins),
+            listener.fail_if_no_subprotocol,
         )
-    except OSError as error:
-        where = f"{listener.host}:{listener.port}"
-        if error.errno == errno.EADDRINUSE:
-            cause = f"{where} is in use by another program; stop it or choose another port"
-        elif error.errno == errno.EACCES:
-            cause = f"{where}: permission denied; ports below 1024 need a privilege"
-        else:
-            cause = f"cannot listen on {where}: {error.strerror or error}"
-        raise ListenError(f"{key}.bind: {cause}") from None
+
+        def web() -> asyncio.Protocol:
+            connection = Connection(broker, listener)
+            socket = WebSocket(connection, policy)
+            return socket if certificates is None else Tls(connection, socket, certificates)
+
+        return web
+
+    async def serve(self) -> None:
+        """Accept connections."""
+        if self._server is not None:
+            await self._server.start_serving()
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._server is not None:
+            self._server.close()

@@ -65,6 +65,10 @@ class Retained:
         self._messages.delete(topic)
         self.bytes -= _size(message)
 
+    def topics(self) -> list[str]:
+        """The topics at this moment."""
+        return self._messages.names()
+
     def find(self, topic_filter: str, now: float) -> Iterator[Message]:
         """The messages that a new subscription gets; those past their expiry are dropped on the way.
 

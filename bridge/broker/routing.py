@@ -45,7 +45,9 @@ def publish_will(broker: Broker, client: Client, will: Will) -> None:
     """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
     packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
     allowed, source = True, SUPERUSER if client.superuser else NO_ACL
-    if client.access is not None:  # its rules may have changed since its CONNECT
+    if broker.subscriptions.match(packet.topic).reserved:  # as its client may not publish there
+        allowed, source = False, NO_ACL
+    elif client.access is not None:  # its rules may have changed since its CONNECT
         allowed, source = client.access.decide("publish", will.topic, will.qos, will.retain) or (True, "http")
     for on_authorized in broker.hooks.on_authorized:
         on_authorized(client, "publish", packet.topic, allowed, source)

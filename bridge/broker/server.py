@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from bridge.broker.auth_checks import expired
-from bridge.broker.client import Client
+from bridge.broker.client import Client, Message
 from bridge.broker.connection import Connection
 from bridge.broker.hooks import HookChain, Hooks
-from bridge.broker.listeners import key_of, listen
+from bridge.broker.limits import Limits
+from bridge.broker.listeners import Listening
 from bridge.broker.retained import Retained
 from bridge.broker.routing import publish_will
 from bridge.broker.rows import ConnectionRow, Rows
@@ -32,8 +33,8 @@ LINGER_S = 10.0
 """How long a client may take to read the rest after its end, before its network connection is cut."""
 SWEEP_STEP = 512
 """Connections, and sessions, that are looked at in one turn."""
-FULL_LOG_S = 10.0
-"""How often a reached limit is logged."""
+LOOK_S = 5.0
+"""How often certificate files are looked at; what has changed is taken up at the second look."""
 
 
 class Broker:
@@ -61,6 +62,8 @@ class Broker:
         self.connections: set[Connection] = set()
         self.subscriptions = Subscriptions()
         self.retained = Retained(settings.max_retained, settings.max_retained_bytes)
+        # Retained messages that the broker makes when it is asked for them, by topic filter.
+        self.own_retained: Callable[[str], Iterator[Message]] | None = None
         self.turn = Turn(loop, settings.turn_bytes)
         self.numbered = 0  # of the latest message that a client published
         self.serial = 0  # of the latest connection; the key of its row
@@ -68,13 +71,13 @@ class Broker:
         self.reading: Connection | None = None  # whose data is being processed
         # What a client may have open towards us (section 3.3.4).
         self.receive_maximum = min(settings.max_inflight_window, settings.max_awaiting_rel)
-        self._per_listener: dict[int, int] = {}  # open connections, by id() of the listener
+        self.limits = Limits(settings, self.stats, loop)
         self._clock = clock
-        self._servers: list[asyncio.Server] = []
+        self._listening: list[Listening] = []
+        self._look_at = 0.0  # loop time of the next look at certificate files
         self._sweeper: asyncio.TimerHandle | None = None
         self._due_connections: list[Connection] = []  # that this round has still to look at
         self._due_sessions: list[Session] = []
-        self._full_logged = -FULL_LOG_S
         journal.on_stall.append(lambda stalled: self.turn.hold("store", stalled))
 
     def now_ms(self) -> int:
@@ -92,17 +95,11 @@ class Broker:
         opened: list[tuple[Listener, str]] = []
         try:
             for listener in listeners:
-                self._per_listener[id(listener)] = 0
-                server = await listen(
-                    self.loop,
-                    listener,
-                    lambda lst=listener: Connection(self, lst),  # type: ignore[misc]
-                    handshake_timeout=self.settings.connect_timeout,
-                )
-                self._servers.append(server)
-                for sock in server.sockets:
-                    host, port = sock.getsockname()[:2]
-                    opened.append((listener, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
+                self.limits.add(listener)
+                one = Listening(self, listener)
+                await one.open()
+                self._listening.append(one)
+                opened += [(listener, address) for address in one.addresses]
         except BaseException:
             self.close_listeners()
             raise
@@ -110,15 +107,28 @@ class Broker:
 
     async def serve(self) -> None:
         """Accept connections on the bound listeners."""
-        for server in self._servers:
-            await server.start_serving()
+        for one in self._listening:
+            await one.serve()
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
     def close_listeners(self) -> None:
         """Accept no more."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for one in self._listening:
+            one.close()
+        self._listening.clear()
+
+    def reload_certificates(self) -> list[str]:
+        """Take up certificate files that have changed, for new connections; a line for each listener."""
+        return [
+            f"{one.listener.key}: its certificate was read again, for connections from now on"
+            for one in self._listening
+            if one.certificates is not None and one.certificates.reload()
+        ]
+
+    def _look_at_certificates(self) -> None:
+        for one in self._listening:
+            if one.certificates is not None:
+                one.certificates.look()
 
     def shut_down(self) -> None:
         """End every connection; MQTT 5 clients are told why (section 4.13.2)."""
@@ -129,33 +139,17 @@ class Broker:
             connection.end("server_shutting_down", ReasonCode.SERVER_SHUTTING_DOWN)
 
     def accept(self, connection: Connection) -> bool:
-        """Whether there is room for one more network connection."""
-        listener = connection.listener
-        key = id(listener)
-        here = self._per_listener.get(key, 0)
-        if len(self.connections) >= self.settings.max_connections:
-            self._turn_away("mqtt.max_connections", self.settings.max_connections)
+        """Whether one more network connection stays open, be it to be refused (`Limits.admit`)."""
+        if not self.limits.admit(connection):
             return False
-        if listener.max_connections is not None and here >= listener.max_connections:
-            self._turn_away(f"{key_of(listener)}.max_connections", listener.max_connections)
-            return False
-        self._per_listener[key] = here + 1
         self.connections.add(connection)
-        self.stats.connections += 1
         return True
-
-    def _turn_away(self, key: str, limit: int) -> None:
-        self.stats.turned_away += 1
-        now = self.loop.time()
-        if now - self._full_logged > FULL_LOG_S:
-            self._full_logged = now
-            log.warning("%s: %d are open, new ones are closed", key, limit)
 
     def gone(self, connection: Connection) -> None:
         """The network connection is closed."""
         if connection in self.connections:
             self.connections.remove(connection)
-            self._per_listener[id(connection.listener)] -= 1
+            self.limits.gone(connection)
 
     def flush_later(self, connection: Connection) -> None:
         """Have the connection's queued messages written at the end of the turn."""
@@ -211,7 +205,10 @@ class Broker:
             self.rows.save(session)
         else:
             self.rows.forget(session)
-        self.stats.sessions_opened += 1
+        stats = self.stats
+        stats.sessions_opened += 1
+        stats.most_sessions = max(stats.most_sessions, len(self.sessions))
+        stats.most_clients = max(stats.most_clients, len(self.sessions) - len(self.away))
         for on_opened in self.hooks.on_session_resumed if present else self.hooks.on_session_created:
             on_opened(client)
         return session, present
@@ -229,6 +226,13 @@ class Broker:
             will_at,
             client.sockname,
         )
+
+    def kick(self, session: Session) -> None:
+        """End a session by hand, and its connection; an MQTT 5 client is told 0x98 (section 3.14.2.1)."""
+        if session.connection is not None:
+            session.connection.end("kicked", ReasonCode.ADMINISTRATIVE_ACTION)
+        if self._is_away(session):
+            self.terminate(session, "kicked")
 
     def disconnected(
         self, connection: Connection, reason: str, properties: Properties | None, *, with_will: bool
@@ -293,6 +297,10 @@ class Broker:
     def _sweep(self) -> None:
         """Begin a round of looking at everybody's time limits."""
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        now = self.loop.time()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._look_at_certificates()
         if not self._due_connections:
             self._due_connections = list(self.connections)
         if not self._due_sessions:
@@ -323,6 +331,7 @@ class Broker:
                 connection.active
                 or connection.paused
                 or connection.held is not None
+                or connection.paced
                 or (connection.throttled and connection.moving())
             ):
                 connection.active = False

@@ -1,8 +1,12 @@
-"""What the broker counts."""
+"""What the broker counts, and its counts under the names of EMQX."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge.broker.server import Broker
 
 
 @dataclass
@@ -10,7 +14,9 @@ class Stats:
     """Counters since the start."""
 
     connections: int = 0  # network connections accepted
-    turned_away: int = 0  # closed at once, a connection limit was reached
+    turned_away: int = 0  # refused or closed at once, a limit of connections was reached
+    handshake_errors: int = 0  # of TLS and WebSocket
+    paced: int = 0  # times that a client had to wait since it published faster than it may
     connect_timeouts: int = 0
     refused: int = 0  # CONNECTs refused
     sessions_opened: int = 0
@@ -19,3 +25,34 @@ class Stats:
     sent: int = 0  # messages sent to subscribers
     dropped: int = 0  # messages that a bound gave up
     protocol_errors: int = 0
+    most_clients: int = 0  # connected at the same time
+    most_sessions: int = 0  # at the same time, those that are away included
+
+
+def counts(broker: Broker) -> dict[str, int]:
+    """How many there are now (`.count`), and were at most at the same time since the start (`.max`)."""
+    stats = broker.stats
+    subscriptions = broker.subscriptions
+    clients = len(broker.sessions) - len(broker.away)
+    return {
+        "connections.count": clients,
+        "connections.max": stats.most_clients,
+        "sessions.count": len(broker.sessions),
+        "sessions.max": stats.most_sessions,
+        "subscriptions.count": subscriptions.count,
+        "subscriptions.max": subscriptions.most,
+        "subscriptions.shared.count": subscriptions.shared,
+        "retained.count": len(broker.retained),
+    }
+
+
+def totals(stats: Stats) -> dict[str, int]:
+    """What has happened since the start."""
+    return {
+        "client.connected": stats.sessions_opened,
+        "messages.received": stats.received,
+        "messages.sent": stats.sent,
+        "delivery.dropped": stats.dropped,
+        "packets.publish.error": stats.rejected,
+        "packets.connack.error": stats.refused,
+    }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bridge.broker.auth_checks import asks_to_subscribe, may_subscribe
 from bridge.broker.outgoing import drain
 from bridge.broker.session import Owed, Subscribed, filter_size
+from bridge.broker.subscriptions import is_system
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Subscribe, Subscription, Unsubscribe
 from bridge.mqtt.reasons import ReasonCode
@@ -66,7 +68,7 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         for subscription, known in granted  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
         if subscription.retain_handling == 0 or (subscription.retain_handling == 1 and not known)
     ]
-    if wanting and len(broker.retained):
+    if wanting and (len(broker.retained) or broker.own_retained is not None):
         conn.journal.after(_owe_retained, conn, wanting, identifier)
 
 
@@ -103,6 +105,8 @@ def _owe_retained(conn: Connection, subscriptions: list[Subscription], identifie
         topic_filter = subscription.topic_filter
         if topic_filter in session.subscriptions and not topic_filter.startswith("$share/"):
             found = conn.broker.retained.find(topic_filter, conn.broker.loop.time())
+            if conn.broker.own_retained is not None and is_system(topic_filter):
+                found = chain(found, conn.broker.own_retained(topic_filter))
             owed[topic_filter] = Owed(found, subscription.qos, identifiers)
     if owed:
         session.owed = owed

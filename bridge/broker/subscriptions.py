@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bridge.broker.session import Session, Subscribed
 from bridge.mqtt.topics import TopicTree, parse_shared
 
+SYSTEM = "$SYS"
+"""The first level of what the broker tells of itself."""
 CACHE_TOPICS = 8192
 CACHE_TOPIC_SIZE = 256
 """Characters; a longer topic is matched each time, so that the cache stays small."""
@@ -68,11 +72,15 @@ class Match:
 
 
 class Matched:
-    """Everybody who gets a topic: sessions by themselves, and one of each group."""
+    """Everybody who gets a topic: sessions by themselves, and one of each group.
 
-    __slots__ = ("anyone", "groups", "matches")
+    `reserved`: the topic is one that clients may not publish to.
+    """
 
-    def __init__(self, matches: list[Match], groups: list[Group]) -> None:
+    __slots__ = ("anyone", "groups", "matches", "reserved")
+
+    def __init__(self, matches: list[Match], groups: list[Group], reserved: bool = False) -> None:
+        self.reserved = reserved
         self.matches = matches
         self.groups = groups
         self.anyone = bool(matches or groups)
@@ -84,6 +92,11 @@ class Subscriptions:
     def __init__(self) -> None:
         self._tree: TopicTree[Subscribed | Group] = TopicTree()
         self._cache: dict[str, Matched] = {}
+        self.count = 0  # of all sessions
+        self.most = 0  # at the same time
+        self.shared = 0  # of these, in groups
+        self.system = 0  # of these, for topics below $SYS
+        self.on_system: Callable[[], None] | None = None  # called when `system` has changed
 
     def __len__(self) -> int:
         return len(self._tree)
@@ -91,31 +104,47 @@ class Subscriptions:
     def add(self, subscribed: Subscribed) -> None:
         """Add or replace a session's subscription ([MQTT-3.8.4-3])."""
         topic_filter = subscribed.options.topic_filter
+        clientid = subscribed.session.clientid
         shared = parse_shared(topic_filter)
         if shared is None:
-            self._tree.add(topic_filter, subscribed.session.clientid, subscribed)
+            new = self._tree.get(topic_filter, clientid) is None
+            self._tree.add(topic_filter, clientid, subscribed)
+            self._counted(topic_filter, int(new))
         else:
             name, real = shared
             group = self._tree.get(real, (name,))
             if not isinstance(group, Group):
                 group = Group()
                 self._tree.add(real, (name,), group)
+            new = clientid not in group.members
             group.add(subscribed)
+            self.shared += new
+            self._counted(real, int(new))
         self._cache.clear()
 
     def remove(self, clientid: str, topic_filter: str) -> None:
         """Take a session's subscription away."""
         shared = parse_shared(topic_filter)
         if shared is None:
-            self._tree.remove(topic_filter, clientid)
+            self._counted(topic_filter, -int(self._tree.remove(topic_filter, clientid)))
         else:
             name, real = shared
             group = self._tree.get(real, (name,))
-            if isinstance(group, Group):
+            if isinstance(group, Group) and clientid in group.members:
+                self.shared -= 1
+                self._counted(real, -1)
                 group.remove(clientid)
                 if not group.members:
                     self._tree.remove(real, (name,))
         self._cache.clear()
+
+    def _counted(self, topic_filter: str, change: int) -> None:
+        self.count += change
+        self.most = max(self.most, self.count)
+        if change and is_system(topic_filter):
+            self.system += change
+            if self.on_system is not None:
+                self.on_system()
 
     def match(self, topic: str) -> Matched:
         """All who get a message on this topic."""
@@ -136,4 +165,10 @@ class Subscriptions:
                 groups.append(value)
             else:
                 by_session.setdefault(value.session.clientid, []).append(value)
-        return Matched([Match(found[0].session, found) for found in by_session.values()], groups)
+        found = [Match(subscribed[0].session, subscribed) for subscribed in by_session.values()]
+        return Matched(found, groups, is_system(topic))
+
+
+def is_system(topic: str) -> bool:
+    """Whether a topic, or a topic filter, is `$SYS` or below it."""
+    return topic.startswith(SYSTEM) and topic[len(SYSTEM) : len(SYSTEM) + 1] in ("", "/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -31,8 +31,8 @@ class Changes:
     auth: bool = False
     restart: tuple[str, ...] = ()  # blocks of the file
 
-    def lines(self) -> list[str]:
-        """One line for each, for people."""
+    def lines(self, more: Iterable[str] = ()) -> list[str]:
+        """One line for each, for people; `more` are lines of what else has changed."""
         found = [f"{one.block}: new" for one in self.added]
         found += [f"{one.block}: changed" for one in self.changed]
         found += [f"{one.block}: disabled, what waits for it is kept" for one in self.disabled]
@@ -40,6 +40,7 @@ class Changes:
         if self.auth:
             found.append("auth: changed, for clients that connect from now on")
         found += [f"{block}: changed, takes effect at the next start" for block in self.restart]
+        found += more
         return found or ["nothing has changed"]
 
 

@@ -28,11 +28,13 @@ from bridge.config.kinds import (
     ADDRESS,
     HEADER_NAME,
     NETWORKS,
+    ORIGINS,
     PREFIX,
     SCHEDULE,
     SOURCE,
     STATUSES,
     TEMPLATE,
+    URL_PATH,
 )
 from bridge.config.settings import (
     AclCache,
@@ -60,16 +62,21 @@ from bridge.config.settings import (
     Rotation,
     Signature,
     StoreSettings,
+    SysEvents,
+    SysTopics,
     Tls,
 )
 from bridge.config.units import (
     BOOL,
+    BYTE_RATE,
     FILE_NAME,
     FLOAT,
     FLOAT_OR_OFF,
     INT,
+    INT_OR_OFF,
     MILLIS,
     PATH,
+    RATE,
     SECONDS,
     SECONDS_OR_OFF,
     SECRET,
@@ -321,6 +328,10 @@ MQTT = Block(
             "session_expiry_interval": WHOLE_SECONDS,
             "property_size": SIZE,
             "max_connections": INT,
+            "max_connections_per_address": INT_OR_OFF,
+            "max_publish_rate": RATE,
+            "max_publish_bytes": BYTE_RATE,
+            "on_publish_rate": one_of("wait", "disconnect"),
             "max_sessions": INT,
             "max_retained": INT,
             "max_retained_bytes": SIZE,
@@ -342,7 +353,21 @@ MQTT = Block(
     },
 )
 
-LISTENER_KEYS = _keys(Listener, {"backlog": INT, "max_connections": INT})
+LISTENER_KEYS = _keys(
+    Listener,
+    {
+        "backlog": INT,
+        "max_connections": INT,
+        "max_conn_rate": RATE,
+        "messages_rate": RATE,
+        "bytes_rate": BYTE_RATE,
+    },
+)
+WEBSOCKET_KEYS = (
+    Key("websocket.mqtt_path", URL_PATH, Listener, "path"),
+    Key("websocket.check_origins", ORIGINS, Listener, "check_origins"),
+    Key("websocket.fail_if_no_subprotocol", BOOL, Listener, "fail_if_no_subprotocol"),
+)
 LISTENER_TLS_KEYS = _keys(
     Listener,
     {
@@ -361,6 +386,13 @@ ENABLE = Key("enable", BOOL, Endpoint, "enable")
 
 TCP = Block("listeners.tcp", (ENABLE, BIND, *LISTENER_KEYS))
 SSL = Block("listeners.ssl", (ENABLE, BIND, *LISTENER_KEYS, *LISTENER_TLS_KEYS), renamed=_TLS_RENAMED)
+WS = Block("listeners.ws", (ENABLE, BIND, *LISTENER_KEYS, *WEBSOCKET_KEYS))
+WSS = Block(
+    "listeners.wss",
+    (ENABLE, BIND, *LISTENER_KEYS, *WEBSOCKET_KEYS, *LISTENER_TLS_KEYS),
+    renamed=_TLS_RENAMED,
+)
+LISTENERS = {"tcp": TCP, "ssl": SSL, "ws": WS, "wss": WSS}
 
 LOG = Block(
     "log",
@@ -502,6 +534,22 @@ EVENTS = Block(
     ),
 )
 
+SYS_TOPICS = Block(
+    "sys_topics",
+    (
+        *_keys(SysTopics, {"sys_msg_interval": SECONDS_OR_OFF, "sys_heartbeat_interval": SECONDS_OR_OFF}),
+        *(
+            Key(f"sys_event_messages.{name}", BOOL, SysEvents, name)
+            for name in (
+                "client_connected",
+                "client_disconnected",
+                "client_subscribed",
+                "client_unsubscribed",
+            )
+        ),
+    ),
+)
+
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
 
 BLOCKS = (
@@ -513,6 +561,8 @@ BLOCKS = (
     MQTT,
     TCP,
     SSL,
+    WS,
+    WSS,
     LOG,
     STORE,
     AUTH,
@@ -522,6 +572,7 @@ BLOCKS = (
     EGRESS,
     HTTP_SERVER,
     EVENTS,
+    SYS_TOPICS,
 )
 
 BLOCK_NAMES = (
@@ -536,6 +587,7 @@ BLOCK_NAMES = (
     "node",
     "http_server",
     "events",
+    "sys_topics",
 )
 ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)
-LISTENER_KINDS = ("tcp", "ssl", "ws", "wss")
+LISTENER_KINDS = tuple(LISTENERS)

@@ -214,3 +214,27 @@ def _read_template(node: Node, bounds: Range) -> str:
 HEADER_NAME = Kind("header name", _read_header_name, quote)
 PREFIX = Kind("text", _read_prefix, quote)
 TEMPLATE = Kind("text", _read_template, quote)
+
+# --- WebSockets ---------------------------------------------------------------------------------------------
+
+
+def _read_url_path(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    if text is None or not re.fullmatch(r"/[!$&'()*+,;=:@%\w.~/-]*", text, re.ASCII) or len(text) > 1024:
+        raise Bad("a path such as /mqtt")
+    return text
+
+
+def _read_origins(node: Node, bounds: Range) -> tuple[str, ...]:
+    possible = 'a list of origins such as ["https://panel.example.com", "http://localhost:8080"]'
+    found: list[str] = []
+    for item in items(node):
+        text = (plain(item) or "").strip().lower()
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+", text):
+            raise Bad(possible)
+        found.append(text)
+    return tuple(dict.fromkeys(found))
+
+
+URL_PATH = Kind("path", _read_url_path, quote)
+ORIGINS = Kind("list of origins", _read_origins, _show_networks)

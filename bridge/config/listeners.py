@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Literal
+from pathlib import Path
+from typing import Literal, cast
 
 from bridge.config import certs
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
-from bridge.config.keys import LISTENER_KINDS, SSL, TCP, Block
-from bridge.config.node import Node
+from bridge.config.keys import LISTENER_KINDS, LISTENER_TLS_KEYS, LISTENERS, Block
+from bridge.config.kinds import URL_PATH
+from bridge.config.node import Node, Place
 from bridge.config.settings import Listener
-from bridge.config.units import Bad, plain, quote
+from bridge.config.units import Bad, Range, quote
 
-_PORTS = {"tcp": 1883, "ssl": 8883}
+_Kind = Literal["tcp", "ssl", "ws", "wss"]
+_PORTS: dict[_Kind, int] = {"tcp": 1883, "ssl": 8883, "ws": 8083, "wss": 8086}
 _ANY = "0.0.0.0"  # noqa: S104  nanomq.conf's own default
 _POSSIBLE = (
     "host:port such as 0.0.0.0:1883, [::]:1883, :1883 or 1883, a port from 0 to 65535 (0: any free one)"
 )
+_POSSIBLE_WEB = _POSSIBLE.replace("1883", "8083") + ", and a path: 0.0.0.0:8083/mqtt"
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 
@@ -44,10 +48,8 @@ def read(findings: Findings, node: Node | None) -> tuple[Listener, ...]:
             findings.wrong(block, f'an object: listeners.{kind} {{ bind = "0.0.0.0:1883" }}')
             continue
         asked = True
-        if kind in _PORTS:
-            made += _kind(findings, "tcp" if kind == "tcp" else "ssl", block)
-        else:
-            _web_socket(findings, kind, block)
+        shared = _files_of_ssl(node) if kind == "wss" else {}
+        made += _kind(findings, cast("_Kind", kind), block, shared)
     if any(m.level == "error" for m in findings.messages[start:]):
         return ()
     if not asked:
@@ -56,27 +58,28 @@ def read(findings: Findings, node: Node | None) -> tuple[Listener, ...]:
         findings.error(
             node.place,
             "listeners",
-            'no listener is left for this version to open, expected listeners.tcp { bind = "0.0.0.0:1883" }',
+            'no listener is left to open, expected listeners.tcp { bind = "0.0.0.0:1883" }',
         )
     _no_doubles(findings, made)
     return tuple(listener for _, listener in made)
 
 
-def _web_socket(findings: Findings, kind: str, block: Node) -> None:
-    enable = block.get("enable")
-    if enable is not None and (plain(enable) or "").lower() == "false":
-        return
-    bind = block.get("bind")
-    port = f" ({plain(bind)})" if bind is not None and plain(bind) else ""
-    findings.warn(
-        block, f"accepted, but MQTT over WebSocket comes with a later version: nothing listens here{port}"
-    )
+_FILES = frozenset({"certfile", "keyfile", "cacertfile", "key_password", "cert", "key", "cacert", "keypass"})
 
 
-def _kind(findings: Findings, kind: Literal["tcp", "ssl"], block: Node) -> list[tuple[Node, Listener]]:
-    """The base listener of a kind and its named ones, side by side."""
-    table = TCP if kind == "tcp" else SSL
-    known = {key.name for key in table.keys} | table.renamed.keys()
+def _files_of_ssl(node: Node) -> dict[str, Node]:
+    """The TLS keys of `listeners.ssl`, which `wss` uses where it has no files of its own (INTEROP 1.3)."""
+    ssl = node.get("ssl")
+    known = {key.name for key in LISTENER_TLS_KEYS} | LISTENERS["ssl"].renamed.keys()
+    return {name: child for name, child in ssl.children.items() if name in known} if ssl is not None else {}
+
+
+def _kind(
+    findings: Findings, kind: _Kind, block: Node, shared: dict[str, Node]
+) -> list[tuple[Node, Listener]]:
+    """The base listener of a kind and its named ones, side by side; `shared` where one has no files."""
+    table = LISTENERS[kind]
+    known = {key.name.partition(".")[0] for key in table.keys} | table.renamed.keys()
     own: dict[str, Node] = {}
     named: dict[str, Node] = {}
     for name, child in block.children.items():
@@ -85,7 +88,7 @@ def _kind(findings: Findings, kind: Literal["tcp", "ssl"], block: Node) -> list[
         (named if is_listener else own)[name] = child
     made: list[tuple[Node, Listener]] = []
     if "bind" in own or not named:
-        base = Node(own, block.key, block.place)
+        base = Node(own if _FILES & own.keys() else {**shared, **own}, block.key, block.place)
         made += _one(findings, kind, "default", base, table, named=False)
     else:
         for name, child in own.items():
@@ -94,12 +97,15 @@ def _kind(findings: Findings, kind: Literal["tcp", "ssl"], block: Node) -> list[
                     child, f"it has no effect: {block.key} has no bind of its own, only named listeners"
                 )
     for name, child in named.items():
-        made += _one(findings, kind, name, child, table, named=True)
+        whole = child
+        if not _FILES & child.children.keys():
+            whole = Node({**shared, **child.children}, child.key, child.place)
+        made += _one(findings, kind, name, whole, table, named=True)
     return made
 
 
 def _one(
-    findings: Findings, kind: Literal["tcp", "ssl"], name: str, node: Node, table: Block, *, named: bool
+    findings: Findings, kind: _Kind, name: str, node: Node, table: Block, *, named: bool
 ) -> list[tuple[Node, Listener]]:
     start = len(findings.messages)
     values = read_block(findings, node, table)
@@ -108,15 +114,25 @@ def _one(
     given = fields(values, table, Listener)
     given.pop("host", None)
     host, port = _ANY, _PORTS[kind]
+    web = kind in ("ws", "wss")
     if named and node.get("bind") is None:
-        findings.error(node.place, node.key, f"found no bind, expected bind = {_POSSIBLE}")
+        possible = _POSSIBLE_WEB if web else _POSSIBLE
+        findings.error(node.place, node.key, f"found no bind, expected bind = {possible}")
     elif "bind" in values:
         bind, text = values["bind"]
         try:
-            host, port = parse_bind(text)
+            if web:
+                host, port, path = parse_web_bind(text)
+                if path is not None:
+                    other = values.get("websocket.mqtt_path")
+                    if other is not None and other[1] != path:
+                        findings.warn(other[0], f"the path {path} in bind is given too and wins")
+                    given["path"] = path
+            else:
+                host, port = parse_bind(text)
         except Bad as e:
             findings.error(bind.place, bind.key, str(e))
-    if kind == "ssl":
+    if kind in ("ssl", "wss"):
         _check_tls(findings, node, values)
     if any(m.level == "error" for m in findings.messages[start:]):
         return []
@@ -127,6 +143,7 @@ def _one(
 
 
 def _check_tls(findings: Findings, node: Node, values: dict[str, tuple[Node, object]]) -> None:
+    hint = "; those of listeners.ssl would do" if node.key.startswith("listeners.wss") else ""
     missing = [name for name in ("certfile", "keyfile") if node.get(name) is None and name not in values]
     # the older spellings cert and key have been read under today's names
     if missing:
@@ -134,7 +151,7 @@ def _check_tls(findings: Findings, node: Node, values: dict[str, tuple[Node, obj
             node.place,
             node.key,
             f"found no {' and no '.join(missing)}, expected both: a TLS listener cannot work without"
-            f" (or {node.key}.enable = false)",
+            f" (or {node.key}.enable = false){hint}",
         )
     else:
         certs.check(findings, values)
@@ -150,14 +167,27 @@ def _check_tls(findings: Findings, node: Node, values: dict[str, tuple[Node, obj
         )
 
 
-def parse_bind(text: str) -> tuple[str, int]:
+def parse_web_bind(text: str) -> tuple[str, int, str | None]:
+    """As `parse_bind`, with the path of a WebSocket behind it, or None without one. Raises `Bad`."""
+    bare = text.strip()
+    at = bare.find("/", bare.find("://") + 3 if "://" in bare else 0)
+    if at < 0:
+        return (*parse_bind(text, _POSSIBLE_WEB), None)
+    try:
+        path = URL_PATH.read(Node(bare[at:], "", Place(Path())), Range())
+    except Bad as e:
+        raise Bad(f"found {quote(text)}, expected behind the port {e}") from None
+    return (*parse_bind(bare[:at], _POSSIBLE_WEB), path)
+
+
+def parse_bind(text: str, possible: str = _POSSIBLE) -> tuple[str, int]:
     """`host:port`, `[ipv6]:port`, `:port` or `port` → host and port. Raises `Bad`."""
-    shown = f"found {quote(text)}, expected {_POSSIBLE}"
+    shown = f"found {quote(text)}, expected {possible}"
     bare = text.strip()
     scheme, _, rest = bare.rpartition("://")
     if scheme:
         raise Bad(
-            f"found {quote(text)}, expected it without {scheme}://: {_POSSIBLE}; did you mean {quote(rest)}?"
+            f"found {quote(text)}, expected it without {scheme}://: {possible}; did you mean {quote(rest)}?"
         )
     match = re.fullmatch(r"(?:(?P<host>\[[^\[\]]*\]|[^:\[\]/]*):)?(?P<port>\d{1,5})", bare)
     if match is None or int(match["port"]) > 65535:

@@ -11,11 +11,20 @@ from bridge.config import auth, classic, domain, egress, environ, hocon, http_se
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
 from bridge.config.foreign import NO_EFFECT, NODE_KEYS, NOT_YET
-from bridge.config.keys import BLOCK_NAMES, LOG, MQTT, NODE, ROOTS, STORE
+from bridge.config.keys import BLOCK_NAMES, LOG, MQTT, NODE, ROOTS, STORE, SYS_TOPICS
 from bridge.config.node import Node, Place
 from bridge.config.older import Older
 from bridge.config.report import Report
-from bridge.config.settings import Log, Mqtt, NodeSettings, Rotation, Settings, StoreSettings
+from bridge.config.settings import (
+    Log,
+    Mqtt,
+    NodeSettings,
+    Rotation,
+    Settings,
+    StoreSettings,
+    SysEvents,
+    SysTopics,
+)
 from bridge.config.units import plain, show_size
 
 
@@ -78,6 +87,7 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
         "node": _node(findings, root.get("node")),
         "webhooks": webhook.read(findings, root, env, known),
         "events": events,
+        "sys_topics": _sys_topics(findings, root.get("sys_topics")),
         "mqtt": _mqtt(findings, root.get("mqtt")),
         "listeners": listeners.read(findings, root.get("listeners")),
         "log": _log(findings, root.get("log")),
@@ -180,6 +190,15 @@ def _log(findings: Findings, node: Node | None) -> Log:
     rotation = build(findings, Rotation, fields(values, LOG, Rotation), node)
     made = build(findings, Log, {**fields(values, LOG, Log), "rotation": rotation}, node)
     return made if isinstance(made, Log) else Log()
+
+
+def _sys_topics(findings: Findings, node: Node | None) -> SysTopics:
+    values = read_block(findings, node, SYS_TOPICS)
+    if node is None:
+        return SysTopics()
+    events = build(findings, SysEvents, fields(values, SYS_TOPICS, SysEvents), node)
+    made = build(findings, SysTopics, {**fields(values, SYS_TOPICS, SysTopics), "events": events}, node)
+    return made if isinstance(made, SysTopics) else SysTopics()
 
 
 def _store(findings: Findings, node: Node | None) -> StoreSettings:

@@ -19,14 +19,14 @@ from bridge.config.keys import (
     HTTP_AUTH,
     HTTP_AUTH_REQUESTS,
     HTTP_SERVER,
+    LISTENERS,
     LOG,
     MQTT,
     NODE,
     PAYLOAD_KEY,
     SIGNATURE,
-    SSL,
     STORE,
-    TCP,
+    SYS_TOPICS,
     WEBHOOK,
     WEBHOOK_TLS,
     Key,
@@ -124,6 +124,9 @@ def effective(settings: Settings) -> str:
     blocks += [_http_server(settings.http_server)]
     blocks += [["node {", *_lines(NODE.keys, settings.node), "}"]]
     blocks += [["events {", *_lines(EVENTS.keys, settings.events), "}"]]
+    sys_topics = settings.sys_topics
+    lines = _lines(SYS_TOPICS.keys, sys_topics, sys_event_messages=sys_topics.events)
+    blocks += [["sys_topics {", *lines, "}"]]
     blocks += [["egress {", *_lines(EGRESS.keys, settings.egress), "}"]]
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
@@ -207,7 +210,7 @@ def _credentials(credentials: Credentials) -> list[str]:
 
 
 def _listener(listener: Listener) -> list[str]:
-    table = TCP if listener.kind == "tcp" else SSL
+    table = LISTENERS[listener.kind]
     name = "" if listener.name == "default" else "." + _segment(listener.name)
     host = f"[{listener.host}]" if ":" in listener.host else listener.host
     keys = [key for key in table.keys if key.name not in ("enable", "bind")]

@@ -224,6 +224,10 @@ class Mqtt(_Block):
     session_expiry_interval: int = Field(default=7200, ge=0)  # cap, and that of a 3.1.1 persistent session; s
     property_size: int = Field(default=65536, ge=64)  # bytes of one packet's properties
     max_connections: int = Field(default=100000, ge=1)
+    max_connections_per_address: int | None = Field(default=None, ge=1)  # IPv6: per /64; None: off
+    max_publish_rate: float | None = Field(default=None, gt=0)  # messages/s of one client; None: off
+    max_publish_bytes: float | None = Field(default=None, gt=0)  # bytes/s of one client; None: off
+    on_publish_rate: Literal["wait", "disconnect"] = "wait"
     max_sessions: int = Field(default=100000, ge=1)
     max_retained: int = Field(default=100000, ge=0)  # retained messages
     max_retained_bytes: int = Field(default=256 << 20, ge=0)
@@ -236,18 +240,61 @@ class Mqtt(_Block):
 class Listener(_Block):
     """One listening socket: `listeners.<kind>` or `listeners.<kind>.<name>`."""
 
-    kind: Literal["tcp", "ssl"]
+    kind: Literal["tcp", "ssl", "ws", "wss"]
     name: str = "default"
     host: str = "0.0.0.0"  # noqa: S104  nanomq.conf's own default
     port: int = Field(default=1883, ge=0, le=65535)
     backlog: int = Field(default=1024, ge=1)
     max_connections: int | None = Field(default=None, ge=1)
+    max_conn_rate: float | None = Field(default=None, gt=0)  # connections/s; None: off
+    messages_rate: float | None = Field(default=None, gt=0)  # of one client; None: mqtt.max_publish_rate
+    bytes_rate: float | None = Field(default=None, gt=0)  # of one client; None: mqtt.max_publish_bytes
+    path: str = "/mqtt"  # of a WebSocket: `websocket.mqtt_path`, or in `bind`
+    check_origins: tuple[str, ...] = ()  # `websocket.check_origins`; empty: every origin
+    fail_if_no_subprotocol: bool = True  # `websocket.fail_if_no_subprotocol`
     certfile: Path | None = None
     keyfile: Path | None = None
     cacertfile: Path | None = None
     key_password: SecretStr | None = None
     verify_peer: bool = False
     fail_if_no_peer_cert: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its block in the file."""
+        return f"listeners.{self.kind}" + ("" if self.name == "default" else f".{self.name}")
+
+    @property
+    def id(self) -> str:
+        """Its name as EMQX writes it: `tcp:default`."""
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.kind in ("ssl", "wss")
+
+    @property
+    def web(self) -> bool:
+        """Whether it speaks WebSocket."""
+        return self.kind in ("ws", "wss")
+
+
+class SysEvents(_Block):
+    """`sys_topics.sys_event_messages`: which events of clients become messages."""
+
+    client_connected: bool = True
+    client_disconnected: bool = True
+    client_subscribed: bool = False
+    client_unsubscribed: bool = False
+
+
+class SysTopics(_Block):
+    """The `sys_topics` block: messages below `$SYS/brokers`, made while somebody has subscribed to them."""
+
+    sys_msg_interval: float | None = Field(default=60.0, ge=1, le=_YEAR)  # s; version, stats, metrics
+    sys_heartbeat_interval: float | None = Field(default=30.0, ge=1, le=_YEAR)  # s; uptime, datetime
+    events: SysEvents = SysEvents()
 
 
 class Rotation(_Block):
@@ -402,6 +449,7 @@ class Settings(_Block):
     auth: Auth = Auth()
     egress: Egress = Egress()
     events: DomainEvents = DomainEvents()
+    sys_topics: SysTopics = SysTopics()
     http_server: HttpServer | None = None  # None: there is no HTTP API
 
     @property

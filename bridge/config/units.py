@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import SecretStr
 
@@ -91,7 +91,7 @@ def or_off(kind: Kind) -> Kind:
     """The same kind, which may also be `off`: None."""
 
     def read(node: Node, bounds: Range) -> Any:
-        if node.value is False or (plain(node) or "").strip().lower() in ("off", "none", "false"):
+        if node.value is False or (plain(node) or "").strip().lower() in ("off", "none", "false", "disabled"):
             return None
         try:
             return kind.read(node, bounds)
@@ -150,6 +150,7 @@ def _read_float(node: Node, bounds: Range) -> float:
 
 
 INT = Kind("whole number", _read_int, str)
+INT_OR_OFF = or_off(INT)
 FLOAT = Kind("number", _read_float, _number)
 FLOAT_OR_OFF = or_off(FLOAT)
 
@@ -178,6 +179,41 @@ def _read_size(node: Node, bounds: Range) -> int:
 
 
 SIZE = Kind("size", _read_size, show_size)
+
+# --- rates --------------------------------------------------------------------------------------------------
+
+_RATE = re.compile(r"(.+?)\s*/\s*(\d{0,6})\s*([a-z]+)")
+
+
+def _rate(
+    what: str,
+    amount: Callable[[Node, Range], float],
+    show: Callable[[float], str],
+    whole: Callable[[float], float] = float,
+) -> Kind:
+    """A kind for so much a second: `100`, `100/s`, `6000/m`, `500/10s`, or off."""
+
+    def read(node: Node, bounds: Range) -> float:
+        text = "" if isinstance(node.value, bool) else (plain(node) or "").strip().lower()
+        match = _RATE.fullmatch(text)
+        number, over = (match[1], float(match[2] or 1) * _TIME_UNITS.get(match[3], 0)) if match else (text, 1)
+        try:
+            value = amount(Node(number, node.key, node.place, number), Range())
+        except Bad:
+            value = 0
+        if value <= 0 or over <= 0:
+            raise Bad(what)
+        return whole(value / over)
+
+    rate = or_off(Kind(what, read, lambda v: f'"{show(v)}/s"'))
+
+    def read_or_off(node: Node, bounds: Range) -> float | None:
+        if (plain(node) or "").strip().lower() == "infinity":  # EMQX's word
+            return None
+        return cast("float | None", rate.read(node, bounds))
+
+    return Kind(rate.name, read_or_off, rate.show)
+
 
 # --- times --------------------------------------------------------------------------------------------------
 
@@ -252,6 +288,11 @@ SECONDS = Kind("time", _read_seconds, show_seconds)
 WHOLE_SECONDS = Kind("time", _read_whole_seconds, show_seconds)
 MILLIS = Kind("time in ms", _read_millis, str)
 SECONDS_OR_OFF = or_off(SECONDS)
+
+RATE = _rate("a rate such as 100/s, 6000/m, or a number a second", _read_float, _number)
+BYTE_RATE = _rate(
+    "a rate such as 64KB/s, 1MB/m, or a number of bytes a second", _read_size, show_size, math.ceil
+)
 
 # --- texts --------------------------------------------------------------------------------------------------
 

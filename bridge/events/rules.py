@@ -45,6 +45,7 @@ class Rules:
         conditions: Mapping[int, Condition] | None = None,
     ) -> None:
         self.conditions = dict(conditions or {})
+        self.system = False  # whether a rule names messages below $SYS
         self._detailed: set[int] = set()
         self._trees: dict[int, TopicTree[int]] = {}
         self._always: dict[int, set[int]] = {}
@@ -56,6 +57,8 @@ class Rules:
                 self._always.setdefault(int(kind), set()).add(lane)
             else:
                 tree = self._trees.setdefault(int(kind), TopicTree())
+                if kind is EventType.MESSAGE_PUBLISH and (topic or "").partition("/")[0] == "$SYS":
+                    self.system = True
                 tree.add("#" if topic is None else topic, lane, lane)
             lanes.setdefault(int(kind), set()).add(lane)
             if lane in detailed:

@@ -38,6 +38,10 @@ class TopicMap(Generic[T]):
         """The value of exactly this topic name."""
         return self._values.get(topic)
 
+    def names(self) -> list[str]:
+        """All topic names, in the order in which they came."""
+        return list(self._values)
+
     def set(self, topic: str, value: T) -> None:
         """Store `value`, in the place of an older one."""
         if topic not in self._values:

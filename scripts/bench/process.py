@@ -97,10 +97,7 @@ log {{ to = [file], dir = "{folder}", level = warn }}
 
     def memory(self) -> int:
         """Resident bytes."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise SystemExit("no VmRSS in /proc: this measurement needs Linux")
+        return memory_of(self.process.pid)
 
     def cpu(self) -> float:
         """Seconds of processor time so far."""
@@ -115,6 +112,14 @@ log {{ to = [file], dir = "{folder}", level = warn }}
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def memory_of(pid: int) -> int:
+    """Resident bytes of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("no VmRSS in /proc: this measurement needs Linux")
 
 
 def webhook(port: int, **keys: object) -> str:

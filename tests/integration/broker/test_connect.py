@@ -360,7 +360,9 @@ async def test_max_connections(start: Start) -> None:
     await broker.connect("2")
     late = await Client.open(broker.port)
     late.send(Connect("3"))
-    assert await late.wait_closed() == []
+    (answer,) = await late.wait_closed()
+    assert isinstance(answer, Connack)
+    assert answer.reason_code == 3
     await one.disconnect()
     await broker.until(lambda: len(broker.broker.connections) == 1)
     await broker.connect("4")

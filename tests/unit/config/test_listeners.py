@@ -13,6 +13,8 @@ from tests.unit.config.conftest import FIXTURES, Read
 
 CERTS = FIXTURES / "certs"
 FILES = f'certfile = "{CERTS}/cert.pem"\nkeyfile = "{CERTS}/key.pem"'
+TCP_KEYS = "enable, bind, backlog, max_connections, max_conn_rate, messages_rate, bytes_rate"
+POSSIBLE_WEB = "expected host:port such as 0.0.0.0:8083, [::]:8083, :8083 or 8083, a port from 0 to 65535 (0: any free one), and a path: 0.0.0.0:8083/mqtt"
 POSSIBLE = "expected host:port such as 0.0.0.0:1883, [::]:1883, :1883 or 1883, a port from 0 to 65535 (0: any free one)"
 
 
@@ -110,11 +112,11 @@ def test_ssl(read: Read) -> None:
         ("tcp.bind = x", f'1: error: listeners.tcp.bind: found "x", {POSSIBLE}'),
         ('tcp.bind = "nmq-tcp://0.0.0.0:1883"', '1: error: listeners.tcp.bind: found "nmq-tcp://0.0.0.0:1883", expected it without nmq-tcp://: ' + POSSIBLE[9:] + '; did you mean "0.0.0.0:1883"?'),
         ("tcp.a.backlog = 3", "1: error: listeners.tcp.a: found no bind, " + POSSIBLE.replace("expected", "expected bind =")),
-        ("tcp.tcp_options { nodelay = true }", "1: warning: listeners.tcp.tcp_options: unknown key, it has no effect; known keys of listeners.tcp: enable, bind, backlog, max_connections"),
+        ("tcp.tcp_options { nodelay = true }", "1: warning: listeners.tcp.tcp_options: unknown key, it has no effect; known keys of listeners.tcp: " + TCP_KEYS),
         ("tcp = 1883", '1: error: listeners.tcp: found 1883, expected an object: listeners.tcp { bind = "0.0.0.0:1883" }'),
         ("tcp.a { bind = 1884, enable = 3 }", "1: error: listeners.tcp.a.enable: found 3, expected true or false"),
         ("tcp.backlog = 0", "1: error: listeners.tcp.backlog: found 0, expected a whole number of at least 1"),
-        ("tcp.enable = false", '1: error: listeners: no listener is left for this version to open, expected listeners.tcp { bind = "0.0.0.0:1883" }'),
+        ("tcp.enable = false", '1: error: listeners: no listener is left to open, expected listeners.tcp { bind = "0.0.0.0:1883" }'),
         ("tcp { bind = 1883, a { bind = 1883 } }", "1: error: listeners.tcp.a.bind: found 0.0.0.0:1883, which listeners.tcp has already"),
         ("ssl.bind = 8883", "1: error: listeners.ssl: found no certfile and no keyfile, expected both: a TLS listener cannot work without (or listeners.ssl.enable = false)"),
         (f'ssl.a {{ bind = 8883, certfile = "{CERTS}/cert.pem" }}', "1: error: listeners.ssl.a: found no keyfile, expected both: a TLS listener cannot work without (or listeners.ssl.a.enable = false)"),
@@ -123,9 +125,19 @@ def test_ssl(read: Read) -> None:
         (f"ssl {{ {FILES}\nverify_peer = true }}", "3: error: listeners.ssl.verify_peer: found true without cacertfile, expected the authority of the clients"),
         (f"ssl {{ {FILES}\nfail_if_no_peer_cert = true }}", "3: warning: listeners.ssl.fail_if_no_peer_cert: it has no effect without verify_peer = true: clients are not asked for a certificate"),
         (f'ssl {{ cert = "{CERTS}/cert.pem"\nkeyfile = "{CERTS}/key.pem" }}', "1: warning: listeners.ssl.cert: an older spelling, read as listeners.ssl.certfile"),
-        ("tcp { acceptors = 4 }", "1: warning: listeners.tcp.acceptors: unknown key, it has no effect; known keys of listeners.tcp: enable, bind, backlog, max_connections"),
+        ("tcp { acceptors = 4 }", "1: warning: listeners.tcp.acceptors: unknown key, it has no effect; known keys of listeners.tcp: " + TCP_KEYS),
         ("tpc.bind = 1883", "1: warning: listeners.tpc: unknown kind of listener, nothing listens for it; did you mean listeners.tcp?"),
-        ('tcp {}\nlisteners.ws.bind = "0.0.0.0:8083/mqtt"', "2: warning: listeners.ws: accepted, but MQTT over WebSocket comes with a later version: nothing listens here (0.0.0.0:8083/mqtt)"),
+        ('ws.bind = "0.0.0.0:8083/a b"', '1: error: listeners.ws.bind: found "0.0.0.0:8083/a b", expected behind the port a path such as /mqtt'),
+        ("ws.bind = x", f'1: error: listeners.ws.bind: found "x", {POSSIBLE_WEB}'),
+        ('ws.bind = "ws://0.0.0.0:8083/mqtt"', '1: error: listeners.ws.bind: found "ws://0.0.0.0:8083", expected it without ws://: ' + POSSIBLE_WEB[9:] + '; did you mean "0.0.0.0:8083"?'),
+        ("ws.a.backlog = 3", "1: error: listeners.ws.a: found no bind, " + POSSIBLE_WEB.replace("expected", "expected bind =")),
+        ("ws.websocket.mqtt_path = mqtt", '1: error: listeners.ws.websocket.mqtt_path: found mqtt, expected a path such as /mqtt'),
+        ('ws { bind = "8083/a", websocket.mqtt_path = "/b" }', "1: warning: listeners.ws.websocket.mqtt_path: the path /a in bind is given too and wins"),
+        ("ws.websocket.check_origins = [x]", '1: error: listeners.ws.websocket.check_origins: found [x], expected a list of origins such as ["https://panel.example.com", "http://localhost:8080"]'),
+        ('ws {}\nlisteners.wss.bind = "8086/mqtt"', "2: error: listeners.wss: found no certfile and no keyfile, expected both: a TLS listener cannot work without (or listeners.wss.enable = false); those of listeners.ssl would do"),
+        ("tcp.max_conn_rate = 0", "1: error: listeners.tcp.max_conn_rate: found 0, expected off, or a rate such as 100/s, 6000/m, or a number a second"),
+        ('tcp.max_conn_rate = "5/y"', '1: error: listeners.tcp.max_conn_rate: found "5/y", expected off, or a rate such as 100/s, 6000/m, or a number a second'),
+        ('tcp.bytes_rate = "fast"', '1: error: listeners.tcp.bytes_rate: found "fast", expected off, or a rate such as 64KB/s, 1MB/m, or a number of bytes a second'),
     ],
 )  # fmt: skip
 def test_messages(read: Read, text: str, message: str) -> None:
@@ -134,9 +146,85 @@ def test_messages(read: Read, text: str, message: str) -> None:
     assert (report.settings is None) == (" error: " in message)
 
 
-def test_only_websocket_is_an_error(read: Read) -> None:
-    report = read('listeners.ws.bind = "0.0.0.0:8083/mqtt"')
-    assert [m.level for m in report.messages] == ["warning", "error"]
+@pytest.mark.parametrize(
+    ("text", "host", "port", "path"),
+    [
+        ("ws {}", "0.0.0.0", 8083, "/mqtt"),
+        ('ws.bind = "0.0.0.0:8083/mqtt"', "0.0.0.0", 8083, "/mqtt"),
+        ('ws.bind = "127.0.0.1:8093"', "127.0.0.1", 8093, "/mqtt"),
+        ("ws.bind = 8093", "0.0.0.0", 8093, "/mqtt"),
+        ('ws.bind = ":8093/"', "0.0.0.0", 8093, "/"),
+        ('ws.bind = "[::]:8083/a/b-c"', "::", 8083, "/a/b-c"),
+        ('ws { bind = 8083, websocket.mqtt_path = "/x" }', "0.0.0.0", 8083, "/x"),
+        ('ws { bind = "8083/x", websocket { mqtt_path = "/x" } }', "0.0.0.0", 8083, "/x"),
+    ],
+)
+def test_ws(read: Read, text: str, host: str, port: int, path: str) -> None:
+    assert listeners(read, "listeners." + text) == (Listener(kind="ws", host=host, port=port, path=path),)
+
+
+def test_the_settings_of_a_websocket(read: Read) -> None:
+    found = listeners(
+        read,
+        """listeners.ws { bind = 8083
+          websocket { check_origins = ["https://Panel.example.com", "http://localhost:8080"], fail_if_no_subprotocol = false }
+          inside { bind = "127.0.0.1:8084/in", websocket.check_origins = "http://a, http://b" } }""",
+    )
+    assert found == (
+        Listener(
+            kind="ws", port=8083, check_origins=("https://panel.example.com", "http://localhost:8080"),
+            fail_if_no_subprotocol=False,
+        ),
+        Listener(kind="ws", name="inside", host="127.0.0.1", port=8084, path="/in", check_origins=("http://a", "http://b")),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ('max_conn_rate = "100/s"', "max_conn_rate", 100.0),
+        ("max_conn_rate = 100/s", "max_conn_rate", 100.0),
+        ('max_conn_rate = "500/10s"', "max_conn_rate", 50.0),
+        ("max_conn_rate = 0.5", "max_conn_rate", 0.5),
+        ("max_conn_rate = infinity", "max_conn_rate", None),
+        ("messages_rate = off", "messages_rate", None),
+        ('messages_rate = "6000/m"', "messages_rate", 100.0),
+        ('bytes_rate = "64KB/s"', "bytes_rate", 65536.0),
+        ('bytes_rate = "1MB/m"', "bytes_rate", 17477.0),
+        ("bytes_rate = 1000", "bytes_rate", 1000.0),
+    ],
+)
+def test_rates(read: Read, text: str, field: str, value: float | None) -> None:
+    (one,) = listeners(read, f"listeners.tcp {{ bind = 1883, {text} }}")
+    assert getattr(one, field) == value
+
+
+def test_wss_uses_the_files_of_ssl(read: Read) -> None:
+    """INTEROP 1.3: where it has none of its own, whether the ssl listener itself is open or not."""
+    own = f'certfile = "{CERTS}/cert.pem", keyfile = "{CERTS}/key.pem"'
+    ask = f'verify_peer = true, fail_if_no_peer_cert = true, cacertfile = "{CERTS}/cert.pem"'
+    for enable in ("true", "false"):
+        text = f"listeners.tcp {{}}\nlisteners.ssl {{ {own}, {ask}, enable = {enable} }}\n"
+        (base,) = [one for one in listeners(read, text + "listeners.wss {}") if one.kind == "wss"]
+        assert base == Listener(
+            kind="wss", port=8086, certfile=CERTS / "cert.pem", keyfile=CERTS / "key.pem", verify_peer=True,
+            cacertfile=CERTS / "cert.pem", fail_if_no_peer_cert=True,
+        )  # fmt: skip
+        named = listeners(read, text + f"listeners.wss {{ a {{ bind = 1 }}, b {{ bind = 2, {own} }} }}")
+        a, b = (one for one in named if one.kind == "wss")
+        assert (a.certfile, a.verify_peer) == (CERTS / "cert.pem", True)
+        assert (b.certfile, b.verify_peer) == (CERTS / "cert.pem", False)
+        (asks_nobody,) = [
+            one for one in listeners(read, text + "listeners.wss.verify_peer = false\nlisteners.wss.fail_if_no_peer_cert = false")
+            if one.kind == "wss"
+        ]  # fmt: skip
+        assert not asks_nobody.verify_peer
+
+
+def test_a_listener_names_itself() -> None:
+    assert (Listener(kind="ws").key, Listener(kind="ws").id) == ("listeners.ws", "ws:default")
+    named = Listener(kind="wss", name="panel")
+    assert (named.key, named.id, named.tls, named.web) == ("listeners.wss.panel", "wss:panel", True, True)
 
 
 def test_a_disabled_ssl_listener_needs_no_files(read: Read) -> None:

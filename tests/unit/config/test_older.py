@@ -49,7 +49,6 @@ def test_the_stock_file(fixture: Fixture) -> None:
         (13, "mqtt.retry_interval"),
         (18, "mqtt.max_awaiting_rel"),
         (19, "mqtt.await_rel_timeout"),
-        (30, "listeners.ws"),
         (57, "sqlite.disk_cache_size"),
         (59, "sqlite.flush_mem_threshold"),
         (60, "sqlite.resend_interval"),
@@ -67,7 +66,11 @@ def test_the_stock_file(fixture: Fixture) -> None:
         ),
     )
     assert settings.mqtt == Mqtt(max_packet_size=256 << 20, keepalive_multiplier=1.25)
-    assert [(one.name, one.port) for one in settings.listeners] == [("default", 1883), ("default_1", 1884)]
+    assert [(one.kind, one.name, one.port) for one in settings.listeners] == [
+        ("tcp", "default", 1883),
+        ("tcp", "default_1", 1884),
+        ("ws", "default", 8083),
+    ]
     assert settings.log == Log(to=("file", "console"), level="warn", dir=Path("/tmp"), file="nanomq.log")
     assert settings.store == StoreSettings(mounted_file_path=Path("/tmp"))
     assert passwords(report) == {
@@ -124,7 +127,6 @@ def test_keys_that_nanomq_never_had(fixture: Fixture) -> None:
         (6, "mqtt.msq_len", "an older spelling, read as mqtt.max_mqueue_len"),
         (7, "mqtt.max_clients", "unknown key, it has no effect"),
         (13, "listeners.tcp.acceptors", "unknown key, it has no effect"),
-        (15, "listeners.ws", "accepted, but MQTT over WebSocket comes with a later version"),
         (18, "plugins", "accepted, and has no effect here"),
         (20, "auth.rules", "misplaced, honoured as auth.acl.rules"),
         (20, "auth.rules[0].topic", "another spelling, honoured as topics"),
@@ -135,7 +137,10 @@ def test_keys_that_nanomq_never_had(fixture: Fixture) -> None:
     assert settings is not None
     assert not settings.auth.allow_anonymous
     assert settings.mqtt.max_mqueue_len == 100
-    assert settings.listeners == (Listener(kind="tcp", port=1891, backlog=128, max_connections=1000),)
+    assert settings.listeners == (
+        Listener(kind="tcp", port=1891, backlog=128, max_connections=1000),
+        Listener(kind="ws", port=8083),
+    )
 
 
 def test_every_fault_of_a_broken_file_at_once(fixture: Fixture) -> None:
@@ -250,7 +255,7 @@ def test_a_whole_classic_file(fixture: Fixture) -> None:
     assert settings.mqtt == Mqtt(
         property_size=256, max_mqueue_len=512, max_packet_size=1 << 20, keepalive_multiplier=1.25
     )
-    assert settings.listeners == (Listener(kind="tcp", port=1886),)
+    assert settings.listeners == (Listener(kind="tcp", port=1886), Listener(kind="ws", port=8083))
     assert settings.log == Log(to=("file", "console"), level="warn", dir=Path("/tmp"), file="nanomq.log")
     assert settings.store == StoreSettings(mounted_file_path=Path("/var/lib/nanomq"))
     assert not settings.auth.allow_anonymous
@@ -263,7 +268,6 @@ def test_a_whole_classic_file(fixture: Fixture) -> None:
         (11, "client_max_packet_size"),
         (13, "qos_duration"),
         (15, "allow_anonymous"),
-        (35, "listeners.ws"),
         (55, "web.hook.enable"),
     ]
     text = "\n".join(shown(report))

@@ -29,9 +29,12 @@ from bridge.config.keys import (
     SIGNATURE,
     SSL,
     STORE,
+    SYS_TOPICS,
     TCP,
     WEBHOOK,
     WEBHOOK_TLS,
+    WS,
+    WSS,
     Block,
     Key,
 )
@@ -65,6 +68,8 @@ from bridge.config.settings import (
     Settings,
     Signature,
     StoreSettings,
+    SysEvents,
+    SysTopics,
     Tls,
 )
 from bridge.config.units import plain
@@ -94,6 +99,7 @@ ELSEWHERE = {
     (Listener, "name"): "listeners.<kind>.<name>",
     (Listener, "port"): "bind",
     (Log, "rotation"): "log.rotation",
+    (SysTopics, "events"): "sys_topics.sys_event_messages",
     (Auth, "password"): "auth.password.<user>",
     (Auth, "acl"): "auth.acl.rules",
     (Auth, "cache"): "auth.cache",
@@ -163,8 +169,8 @@ def test_every_commented_key_is_its_default(read: Read) -> None:
 def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None:
     node = at(tree(), f"{block.name}.{key.name}")
     assert node is not None, f"conf/nanomq.conf does not show {block.name}.{key.name}"
-    if (block, key.name) == (SSL, "enable"):
-        assert node.value is False  # a TLS listener needs files that nobody has at first
+    if block in (SSL, WS, WSS) and key.name == "enable":
+        assert node.value is False  # TLS needs files that nobody has at first; one listener is enough
         return
     off = (HTTP_SERVER, AUTH_JWT, HTTP_AUTH)
     if key is BATCH_ENABLE or (block in off and key.name == "enable"):  # they are off at first
@@ -183,6 +189,8 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
                 "auth.http_auth.auth_req": "http://127.0.0.1:80/mqtt/auth",
                 "auth.http_auth.super_req": "http://127.0.0.1:80/mqtt/superuser",
                 "auth.http_auth.acl_req": "http://127.0.0.1:80/mqtt/acl",
+                "listeners.ws": "0.0.0.0:8083/mqtt",
+                "listeners.wss": "0.0.0.0:8086/mqtt",
             }[block.name]
         )
         return
@@ -222,7 +230,8 @@ def test_it_and_the_page_name_every_event() -> None:
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
-    Auth, AclCache, JwtAuth, HttpAuth, HttpAuthRequest, Egress, DomainEvents, HttpServer,
+    Auth, AclCache, JwtAuth, HttpAuth, HttpAuthRequest, Egress, DomainEvents, HttpServer, SysTopics,
+    SysEvents,
 ]  # fmt: skip
 
 
@@ -239,7 +248,7 @@ def test_every_field_of_the_settings_is_a_key(model: type[BaseModel], field: str
 BLOCK = re.compile(r"```hocon\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("text", BLOCK.findall(DOCS.read_text()))
+@pytest.mark.parametrize("text", BLOCK.findall(DOCS.read_text() + DOCS.with_name("listeners.md").read_text()))
 def test_every_example_of_the_page_loads(read: Read, text: str) -> None:
     report = read(text, {"HOOK_TOKEN": "t"})
     assert report.errors == []
@@ -271,9 +280,12 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("node", "", NODE),
         ("egress", "", EGRESS),
         ("events", "", EVENTS),
+        ("sys_topics", "", SYS_TOPICS),
         ("mqtt", "", MQTT),
         ("listeners", "", TCP),
         ("listeners", "", SSL),
+        ("listeners", "", WS),
+        ("listeners", "", WSS),
         ("auth", "", AUTH),
         ("auth", "jwt.", AUTH_JWT),
         ("auth", "http_auth.", HTTP_AUTH),
@@ -307,8 +319,9 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("node", (NODE,)),
         ("egress", (EGRESS,)),
         ("events", (EVENTS,)),
+        ("sys_topics", (SYS_TOPICS,)),
         ("mqtt", (MQTT,)),
-        ("listeners", (TCP, SSL)),
+        ("listeners", (TCP, SSL, WS, WSS)),
         ("auth", (AUTH, AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)),
         ("log", (LOG,)),
         ("sqlite", (STORE,)),
