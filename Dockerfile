@@ -21,10 +21,12 @@ USER hookmq
 WORKDIR /data
 VOLUME /data
 ENV HOOKMQ_SQLITE__MOUNTED_FILE_PATH=/data
-EXPOSE 1883
+EXPOSE 1883 8883 8083 8084 8081
+STOPSIGNAL SIGTERM
 
-HEALTHCHECK --interval=30s --timeout=3s --start-period=5s \
-    CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 1883), 2).close()"]
+# The process itself answers, from the loop that serves clients and webhooks.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
+    CMD ["hookmq", "status", "--store", "/data"]
 
 # SIGTERM lets requests in flight end; a store that is stopped harder loses nothing that was acknowledged.
 ENTRYPOINT ["hookmq"]

@@ -21,7 +21,7 @@ from bridge.broker.auth import Authentication
 from bridge.broker.auth_setup import AuthError, AuthSetup
 from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
-from bridge.broker.restore import restore
+from bridge.broker.restore import restore_steps
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
@@ -47,6 +47,7 @@ from bridge.journal.retention import Retention
 from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import StoreError
 from bridge.logs import LogError, configure
+from bridge.notify import Notifier
 
 if TYPE_CHECKING:
     from bridge.admin.server import AdminServer
@@ -108,11 +109,13 @@ class App:
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings)
         self.broker = Broker(self.mqtt, self.journal, self.loop)
+        self.broker.origin = self.feed.origin
         self.system = SystemTopics(
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
         self.auth = AuthSetup(self.loop)
         self._set_hooks(self.auth.build(settings.auth, self.mqtt))
+        self.notify = Notifier(self.loop, self._status)
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.api_keys = ApiKeys(self.journal)
         self.admin: AdminServer | None = None
@@ -164,7 +167,7 @@ class App:
         Raises ListenError, StoreError and StartError.
         """
         self.retention.start()
-        lost = self._restore()
+        lost = await self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
         self._opened = [_url(one, address) for one, address in opened]
@@ -179,6 +182,7 @@ class App:
         self._warn()
         _settle_memory()
         self._started.set()
+        self.notify.ready()
         return self._lines(lost)
 
     def _lines(self, lost: int) -> list[str]:
@@ -285,6 +289,17 @@ class App:
         except ControlError as error:
             log.warning("`hookmq status` and its like cannot reach this process: %s", error)
 
+    def _status(self) -> str:
+        """A line for `systemctl status`."""
+        clients = len(self.broker.sessions) - len(self.broker.away)
+        waiting = sum(lane.queued for lane in self.lanes)
+        troubled = sum(lane.state != "on" for lane in self.lanes)
+        stalled = ", the store refuses to write" if self.journal.stalled else ""
+        return (
+            f"{clients:,} clients, {waiting:,} events wait, {troubled:,} of {len(self.lanes):,} webhooks "
+            f"in trouble{stalled}"
+        )
+
     def facts(self) -> dict[str, Any]:
         """What `hookmq status` tells of the process as a whole."""
         broker = self.broker
@@ -302,10 +317,16 @@ class App:
             },
         }
 
-    def _restore(self) -> int:
+    async def _restore(self) -> int:
         """Take up the broker's state; how many connections the last process left open."""
         try:
-            return restore(self.broker)
+            steps = restore_steps(self.broker)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return int(end.value)
+                await asyncio.sleep(0)
         except (msgspec.MsgspecError, ValueError) as error:
             raise StoreError(
                 f"{self.store.path}: the broker's state in it is damaged ({error}): "
@@ -329,29 +350,36 @@ class App:
         if self._reread is None:
             return Reloaded(False, ["this HookMQ was not started from a file"], [], [])
         async with self._reloading:
-            # In a thread: a large file takes seconds to read.
-            report = await asyncio.to_thread(self._reread)
-            warnings = [str(message) for message in report.warnings]
-            settings = report.settings
-            if report.errors or settings is None:
-                return Reloaded(False, [str(message) for message in report.errors], warnings, [])
-            found = changes(self.settings, settings, self.webhooks.stale)
+            self.notify.reloading()
             try:
-                await self.webhooks.check(found)
-                authentication = self.auth.build(settings.auth, self.mqtt)
-            except (EndpointError, EgressError, StoreError, AuthError) as error:
-                return Reloaded(False, [str(error)], warnings, [])
-            await self.webhooks.apply(found, settings)
-            self.settings = self.settings.model_copy(
-                update={"webhooks": settings.webhooks, "auth": settings.auth}
-            )
-            self.feed.refusing = self.webhooks.refusing
-            self.feed.set_rules(self.webhooks.rules)
-            self._set_hooks(authentication)
-            await self.auth.close(leaving=True)
-            gc.unfreeze()  # what has ended is to be found
-            _settle_memory()
-            return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
+                return await self._take_up(self._reread)
+            finally:
+                self.notify.ready()
+
+    async def _take_up(self, reread: Reread) -> Reloaded:
+        # In a thread: a large file takes seconds to read.
+        report = await asyncio.to_thread(reread)
+        warnings = [str(message) for message in report.warnings]
+        settings = report.settings
+        if report.errors or settings is None:
+            return Reloaded(False, [str(message) for message in report.errors], warnings, [])
+        found = changes(self.settings, settings, self.webhooks.stale)
+        try:
+            await self.webhooks.check(found)
+            authentication = self.auth.build(settings.auth, self.mqtt)
+        except (EndpointError, EgressError, StoreError, AuthError) as error:
+            return Reloaded(False, [str(error)], warnings, [])
+        await self.webhooks.apply(found, settings)
+        self.settings = self.settings.model_copy(
+            update={"webhooks": settings.webhooks, "auth": settings.auth}
+        )
+        self.feed.refusing = self.webhooks.refusing
+        self.feed.set_rules(self.webhooks.rules)
+        self._set_hooks(authentication)
+        await self.auth.close(leaving=True)
+        gc.unfreeze()  # what has ended is to be found
+        _settle_memory()
+        return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
 
     def reload_soon(self) -> None:
         """The same on SIGHUP, once the start is done: the log tells what came of it."""
@@ -371,6 +399,7 @@ class App:
 
     async def stop(self) -> None:
         """Stop accepting, tell the clients, commit, let requests in flight end, close the store."""
+        self.notify.stopping()
         if self._watcher is not None:
             self._watcher.cancel()
         self.rates.stop()

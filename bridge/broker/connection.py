@@ -62,6 +62,7 @@ FLUSH_BYTES = 64 * 1024
 UNREAD_ACKS = 64 * 1024
 """Bytes of acknowledgements beyond it that a client may leave unread before it is read no further."""
 _PUBACK = b"\x40\x02"
+_PUBACK_WITH_CODE = b"\x40\x03"
 
 
 def address(value: Any) -> str:
@@ -290,6 +291,8 @@ class Connection(asyncio.Protocol):
         if unacked:
             # Packet ids that look like a PUBACK only make the count lower, never too high.
             unacked -= data.count(_PUBACK)
+            if self.version == 5:
+                unacked -= data.count(_PUBACK_WITH_CODE)
             self.unacked = unacked if unacked > 0 else 0
         if not self.writable:
             self.unread += len(data)
@@ -405,8 +408,9 @@ class Connection(asyncio.Protocol):
         if self.session is not None:
             self.broker.disconnected(self, reason, properties, with_will=will)
         if code is not None and self.version == 5 and self.session is not None:
-            goodbye = encoder.encode_disconnect(5, code, Properties(reason_string=text) if text else None)
-            if not self.takes(len(goodbye)):
+            more = Properties(reason_string=text) if text and self._wants_reasons() else None
+            goodbye = encoder.encode_disconnect(5, code, more)
+            if not self.takes(len(goodbye)):  # [MQTT-3.14.2-3]
                 goodbye = encoder.encode_disconnect(5, code)
             if self.takes(len(goodbye)):
                 self.journal.ack(self, goodbye)
@@ -434,6 +438,11 @@ class Connection(asyncio.Protocol):
             self.end(disconnect_name(code))
             return
         self.end(disconnect_name(code), code, text=text)
+
+    def _wants_reasons(self) -> bool:
+        """Whether the client asked for Reason Strings, which otherwise stay out of what it has to read."""
+        asked = self.client.properties if self.client is not None else None
+        return asked is not None and asked.request_problem_information == 1
 
     def takes(self, size: int) -> bool:
         """Whether the client accepts a packet of `size` bytes ([MQTT-3.1.2-24])."""

@@ -43,7 +43,7 @@ def on_connect(conn: Connection, packet: Connect) -> None:
             clientid = assigned = "auto-" + secrets.token_hex(12)  # [MQTT-3.1.3-6]
     elif len(clientid.encode()) > settings.max_client_id:
         code = ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
-    keepalive = packet.keepalive
+    keepalive, code = _keepalive(conn, packet.keepalive, code)
     expiry = _expiry(conn, packet, properties)
     conn.peer_receive_maximum = min(properties.receive_maximum or 65535, settings.max_inflight_window)
     client = Client(
@@ -127,6 +127,8 @@ def _decide(
         code = broker.admit(clientid)
     conn.peer_max_packet = properties.maximum_packet_size or 0
     answer = _answer(conn, properties, expiry, assigned) if version == 5 else None
+    if answer is not None and client.keepalive != packet.keepalive:
+        answer.server_keep_alive = client.keepalive
     if not code and not conn.takes(len(encoder.encode_connack(version, False, 0, answer))):
         code = ReasonCode.PACKET_TOO_LARGE  # it could not read what it has to know
     if code:
@@ -156,6 +158,21 @@ def _answer(conn: Connection, asked: Properties, expiry: int, assigned: str | No
         assigned_client_identifier=assigned,
         topic_alias_maximum=conn.settings.max_topic_alias or None,
     )
+
+
+def _keepalive(conn: Connection, asked: int, code: int) -> tuple[int, int]:
+    """The keepalive that holds, and the reason code so far or the one that refuses it (section 3.2.2.3.14).
+
+    Only MQTT 5 can tell a client to use another one. Return code 2 of 3.1.1 is mosquitto's answer, too: none
+    of that version fits.
+    """
+    limit = conn.settings.max_keepalive
+    if limit is None or 0 < asked <= limit:
+        return asked, code
+    if conn.version == 5:
+        return limit, code
+    log.info("a client at %s: keepalive %d, at most %d is taken", conn.peername, asked, limit)
+    return asked, code or ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
 
 
 def _expiry(conn: Connection, packet: Connect, properties: Properties) -> int:

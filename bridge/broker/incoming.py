@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bridge.broker.auth_checks import deny, may_publish
 from bridge.broker.hooks import NO_ACL, SUPERUSER
-from bridge.broker.routing import drop, make_message, retain, route
+from bridge.broker.routing import drop, hand_on, make_message, retain, route
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
 from bridge.mqtt.reasons import ReasonCode, disconnect_name
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bridge.broker.connection import Connection
 
 log = logging.getLogger(__name__)
+
+# An MQTT 5 client may know that its message was taken and nobody has subscribed to it (section 3.4.2.1).
+NO_MATCHING_SUBSCRIBERS = int(ReasonCode.NO_MATCHING_SUBSCRIBERS)
 
 
 def on_publish(conn: Connection, packet: Publish) -> None:
@@ -70,6 +73,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     number = broker.numbered = broker.numbered + 1
     for on_published in hooks.on_published:
         on_published(client, packet, ts, number)
+    code = 0
     if matched.anyone:
         message = make_message(broker, client, packet, ts, number)
         if packet.retain:
@@ -77,8 +81,9 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         if qos == 0:
             route(broker, message, session)
         else:
-            conn.journal.after(route, broker, message, session)
+            hand_on(broker, message, session, matched)
     else:
+        code = NO_MATCHING_SUBSCRIBERS
         if packet.retain:
             retain(broker, make_message(broker, client, packet, ts, number))
         for on_dropped in hooks.on_dropped:
@@ -86,7 +91,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     broker.stats.received += 1
     if qos == 1:
         conn.unacked += 1
-        conn.journal.ack(conn, encoder.encode_puback(conn.version, packet.packet_id))
+        conn.journal.ack(conn, encoder.encode_puback(conn.version, packet.packet_id, code))
     elif qos == 2:
         session.await_rel(packet.packet_id)
         if session.stored:

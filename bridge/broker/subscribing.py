@@ -1,7 +1,13 @@
-"""SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11), and the retained messages that follow a subscription."""
+"""SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11), and the retained messages that follow a subscription.
+
+A topic filter that is not formed as section 4.7 has it makes its whole packet malformed, and nothing of the
+packet is carried out: 0x8F (topic filter invalid) in a SUBACK is for one that is correctly formed and yet not
+allowed (section 3.9.3).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -13,10 +19,14 @@ from bridge.mqtt import encoder
 from bridge.mqtt.packets import Subscribe, Subscription, Unsubscribe
 from bridge.mqtt.reasons import ReasonCode
 from bridge.mqtt.topics import parse_shared, valid_topic_filter
+from bridge.mqtt.wire import MAX_STRING_SIZE, shown
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
     from bridge.broker.session import Session
+
+MAX_LEVELS = MAX_STRING_SIZE + 1
+"""No topic filter has more, whatever `mqtt.max_topic_levels` says."""
 
 
 def on_subscribe(conn: Connection, packet: Subscribe) -> None:
@@ -28,17 +38,18 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
     identifier = None
     if packet.properties is not None and packet.properties.subscription_identifier:
         identifier = packet.properties.subscription_identifier[0]
+    if _broken(conn, "SUBSCRIBE", (wanted.topic_filter for wanted in packet.subscriptions)):
+        return
     if client.access is not None and asks_to_subscribe(conn, client.access, packet):
         return
+    max_levels = conn.settings.max_topic_levels
     codes: list[int] = []
-    granted: list[tuple[Subscription, bool]] = []
+    wanting: list[Subscription] = []
     for wanted in packet.subscriptions:
-        code = _check_filter(conn, wanted)
-        if code and conn.version < 5:
-            text = f"SUBSCRIBE has the invalid topic filter {wanted.topic_filter[:128]!r}"
-            conn.fault(ReasonCode.TOPIC_FILTER_INVALID, text)
-            return
-        if not code:
+        code = 0
+        if wanted.topic_filter.count("/") >= max_levels and _levels(wanted.topic_filter) > max_levels:
+            code = ReasonCode.TOPIC_FILTER_INVALID
+        else:
             code = may_subscribe(conn, client, wanted)
             if conn.closed:
                 return
@@ -54,21 +65,19 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         subscribed = Subscribed(session, wanted, identifier)
         session.subscriptions[wanted.topic_filter] = subscribed
         broker.subscriptions.add(subscribed)
+        # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+        wants = wanted.retain_handling == 0 or (wanted.retain_handling == 1 and not known)
         if session.stored:
-            broker.rows.subscribed(subscribed)
+            broker.rows.subscribed(subscribed, owed=wants and len(broker.retained) > 0)
         codes.append(wanted.qos)
-        granted.append((wanted, known))
+        if wants and (len(broker.retained) or broker.own_retained is not None):
+            wanting.append(wanted)
         for on_subscribed in broker.hooks.on_subscribed:
             on_subscribed(client, wanted, packet.properties)
     answer = encoder.encode_suback(conn.version, packet.packet_id, codes)
     if conn.takes(len(answer)):
         conn.journal.ack(conn, answer)
-    wanting = [
-        subscription
-        for subscription, known in granted  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-        if subscription.retain_handling == 0 or (subscription.retain_handling == 1 and not known)
-    ]
-    if wanting and (len(broker.retained) or broker.own_retained is not None):
+    if wanting:
         conn.journal.after(_owe_retained, conn, wanting, identifier)
 
 
@@ -83,15 +92,27 @@ def _room(conn: Connection, session: Session, topic_filter: str) -> bool:
     return True
 
 
-def _check_filter(conn: Connection, wanted: Subscription) -> int:
-    try:
-        shared = parse_shared(wanted.topic_filter)
-    except ValueError:
-        return ReasonCode.TOPIC_FILTER_INVALID
-    real = shared[1] if shared else wanted.topic_filter
-    if not valid_topic_filter(real, conn.settings.max_topic_levels):
-        return ReasonCode.TOPIC_FILTER_INVALID
-    return 0
+def _levels(topic_filter: str) -> int:
+    """Of the filter itself: `$share/<name>/` is none of it."""
+    shared = parse_shared(topic_filter)
+    return (shared[1] if shared else topic_filter).count("/") + 1
+
+
+def _broken(conn: Connection, packet: str, topic_filters: Iterable[str]) -> bool:
+    """Whether one of them is not correctly formed; that ends the connection ([MQTT-4.13.1-1])."""
+    for topic_filter in topic_filters:
+        code = 0
+        if not valid_topic_filter(topic_filter, MAX_LEVELS):  # [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1]
+            code = ReasonCode.MALFORMED_PACKET
+        else:
+            try:
+                parse_shared(topic_filter)
+            except ValueError:
+                code = ReasonCode.PROTOCOL_ERROR  # [MQTT-4.8.2-1], [MQTT-4.8.2-2]
+        if code:
+            conn.fault(code, f"{packet} has the invalid topic filter {shown(topic_filter)}")
+            return True
+    return False
 
 
 def _owe_retained(conn: Connection, subscriptions: list[Subscription], identifier: int | None) -> None:
@@ -118,6 +139,8 @@ def on_unsubscribe(conn: Connection, packet: Unsubscribe) -> None:
     session = conn.session
     client = conn.client
     if session is None or client is None:
+        return
+    if _broken(conn, "UNSUBSCRIBE", packet.topic_filters):
         return
     codes: list[int] = []
     for topic_filter in packet.topic_filters:

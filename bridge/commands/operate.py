@@ -1,4 +1,5 @@
-"""`hookmq events | status | endpoints | log | dead | replay | send-test | enable | disable | reload`.
+"""`hookmq events | status | endpoints | log | dead | replay | send-test | enable | disable | reload |
+backup | restore`.
 
 What they need is imported when they run, so that `hookmq --help` answers at once.
 """
@@ -54,6 +55,8 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Switch an endpoint off; its events wait.")(disable)
     app.command(short_help="Have the configuration read again.")(reload)
     app.command(short_help="Add, change or delete a user in a file of passwords.")(passwd)
+    app.command(short_help="Copy the store while HookMQ runs.")(backup)
+    app.command(short_help="Put a copy in the store's place.")(restore)
     app.add_typer(dead, name="dead")
     app.add_typer(api_key, name="api-key")
 
@@ -232,6 +235,37 @@ def reload(conf: Conf = None, store: Store = None, json: Json = False) -> int:
         taken = mend.reload(path, json=json)
 
     return _run(conf, store, work) or (0 if taken else 1)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy to make.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    conf: Conf = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Copy the store to FILE, complete and checked, whether HookMQ runs on it or not.
+
+    All that was acknowledged before is in the copy.
+    """
+    from bridge.commands import backup as work
+
+    return _run(conf, store, lambda path: work.backup(path, file, force=force, json=json))
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What hookmq backup has made.")],
+    conf: Conf = None,
+    store: Store = None,
+    json: Json = False,
+) -> int:
+    """Put FILE in the place of the store, on which no HookMQ may run. The old store is kept beside it.
+
+    What FILE has still to deliver is delivered again after the next start, with the same webhook-ids.
+    """
+    from bridge.commands import backup as work
+
+    return _run(conf, store, lambda path: work.restore(path, file, json=json))
 
 
 @dead.callback(invoke_without_command=True)

@@ -95,6 +95,8 @@ def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[dict[s
 
         def show(progress: dict[str, Any]) -> None:
             note = f"{progress.get('taken', progress.get('done', 0)):,} events"
+            if what in ("backup", "restore"):
+                note = f"{progress.get('done', 0) * 4 // 1024:,} MB"
             if progress.get("waiting"):
                 note += ", waiting for the endpoint"
             bar.update(

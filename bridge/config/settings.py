@@ -213,6 +213,7 @@ class Mqtt(_Block):
     max_packet_size: int = Field(default=10 << 20, ge=64, le=268435455 + 5)
     max_mqueue_len: int = Field(default=2048, ge=1)  # messages queued for one session
     max_mqueue_bytes: int = Field(default=16 << 20, ge=1024)  # one session: queued, in flight, aliases
+    max_mqueue_total_bytes: int = Field(default=256 << 20, ge=1024)  # queued for all stored sessions
     max_inflight_window: int = Field(default=2048, ge=1, le=65535)  # our Receive Maximum, both ways
     max_awaiting_rel: int = Field(default=2048, ge=1, le=65535)  # QoS 2 ids open for one client
     max_topic_alias: int = Field(default=65535, ge=0, le=65535)
@@ -220,6 +221,7 @@ class Mqtt(_Block):
     max_client_id: int = Field(default=65535, ge=23, le=65535)  # bytes
     max_subscriptions: int = Field(default=10000, ge=1)  # of one session
     keepalive_multiplier: float = Field(default=1.5, ge=1.0, le=100.0)
+    max_keepalive: int | None = Field(default=None, ge=1, le=65535)  # seconds; None: any, and none at all
     connect_timeout: float = Field(default=10.0, gt=0)  # seconds from accept to CONNECT
     session_expiry_interval: int = Field(default=7200, ge=0)  # cap, and that of a 3.1.1 persistent session; s
     property_size: int = Field(default=65536, ge=64)  # bytes of one packet's properties
@@ -309,6 +311,7 @@ class Log(_Block):
 
     to: tuple[Literal["file", "console", "syslog"], ...] = ("console",)
     level: Literal["trace", "debug", "info", "warn", "error", "fatal"] = "info"
+    formatter: Literal["text", "json"] = "text"
     dir: Path = Path("./log")
     file: str = "hookmq.log"
     rotation: Rotation = Rotation()

@@ -288,6 +288,7 @@ SECONDS = Kind("time", _read_seconds, show_seconds)
 WHOLE_SECONDS = Kind("time", _read_whole_seconds, show_seconds)
 MILLIS = Kind("time in ms", _read_millis, str)
 SECONDS_OR_OFF = or_off(SECONDS)
+WHOLE_SECONDS_OR_OFF = or_off(WHOLE_SECONDS)
 
 RATE = _rate("a rate such as 100/s, 6000/m, or a number a second", _read_float, _number)
 BYTE_RATE = _rate(

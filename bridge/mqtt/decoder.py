@@ -7,6 +7,8 @@ Rules kept here:
 * the first packet from a client is a CONNECT [MQTT-3.1.0-1], and there is no second [MQTT-3.1.0-2];
 * the flags of the fixed header are those of section 2.1.3 [MQTT-2.1.3-1] (MQTT 3.1 does not use them, but
   for PUBLISH);
+* a topic name with a wildcard, or none, is malformed; 0x90 (topic name invalid) is for one that is correctly
+  formed and yet not taken (section 2.4): it has more levels than we allow;
 * a packet that only our own side may send is a protocol error (0x82).
 
 PUBLISH and the acknowledgements without reason code are read in the loop itself: they are nearly all there
@@ -242,10 +244,6 @@ class Decoder:
                 wire.PROTOCOL,
                 f"the first packet is of type {head >> 4}, expected CONNECT (1) [MQTT-3.1.0-1]",
             )
-        if head & 15:
-            raise ProtocolError(
-                wire.MALFORMED, f"CONNECT: flags 0x{head & 15:X}, expected 0x0 [MQTT-2.1.3-1]"
-            )
         limit = connect_size_limit(self.property_size)
         if length > limit:
             raise ProtocolError(
@@ -259,6 +257,8 @@ class Decoder:
         self._agree(protocol.version)  # at once, so that a refusal is sent in the right version
         if protocol.refused is not None:
             raise protocol.refused
+        if head & 15 and protocol.version > 3:
+            raise _bad_flags(head, 0)
         packet = decode_connect(data, stop, protocol, self.property_size)
         if packet.will is not None:
             self._check_topic(packet.will.topic, "CONNECT will topic")
@@ -301,15 +301,17 @@ class Decoder:
 
     def _check_topic(self, topic: str, what: str) -> None:
         """A topic name: at least one character, no wildcards, not too many levels."""
+        code = wire.MALFORMED
         if not topic:
             text = "empty [MQTT-4.7.3-1]"
         elif "+" in topic or "#" in topic:
             text = f"{wire.shown(topic)} holds a wildcard [MQTT-3.3.2-2]"
         elif topic.count("/") >= self.max_topic_levels:
+            code = TOPIC_NAME_INVALID
             text = f"{topic.count('/') + 1} levels, at most {self.max_topic_levels} are taken"
         else:
             return
-        raise ProtocolError(TOPIC_NAME_INVALID if self.version == 5 else wire.PROTOCOL, f"{what}: {text}")
+        raise ProtocolError(code if self.version == 5 else wire.PROTOCOL, f"{what}: {text}")
 
 
 def _long_length(data: bytes, pos: int, end: int) -> tuple[int, int]:

@@ -178,8 +178,11 @@ def _encode_ack(head: int, version: int, packet_id: int, code: int, properties: 
 
 def encode_puback(version: int, packet_id: int, code: int = 0, properties: Properties | None = None) -> bytes:
     """PUBACK, section 3.4. Below version 5 there is no code: it acknowledges, whatever `code` says."""
-    if not code and properties is None and 0 < packet_id <= 0xFFFF:
-        return _pack_u16_pair(0x4002, packet_id)
+    if properties is None and 0 < packet_id <= 0xFFFF:
+        if not code or version < 5:
+            return _pack_u16_pair(0x4002, packet_id)
+        if 0 < code <= 0xFF:
+            return bytes((0x40, 3, packet_id >> 8, packet_id & 0xFF, code))
     return _encode_ack(0x40, version, packet_id, code, properties)
 
 

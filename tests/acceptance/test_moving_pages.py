@@ -202,7 +202,7 @@ async def test_the_configuration_of_nanomq_page(tmp_path: Path) -> None:
             (alarm,) = await alarms.wait_count(1)
             assert (alarm.target, alarm.json["payload"]) == ("/alarms", {"celsius": 81.5})
             assert alarm.json["event"] == "message.publish"
-            # The command of the unit in docs/install.md.
+            # The command of the unit in conf/hookmq.service.
             hookmq.conf.write_text(hookmq.conf.read_text().replace("> 80", "> 90"))
             code, said = await command(*exec_reload(hookmq.data))
             assert (code, said) == (0, "webhooks.alarms: changed\n")
@@ -215,7 +215,7 @@ async def test_the_configuration_of_nanomq_page(tmp_path: Path) -> None:
 
 def exec_reload(store: Path) -> list[str]:
     """ExecReload of the systemd unit, for this store."""
-    unit = (DOCS / "install.md").read_text()
+    unit = (DOCS.parent / "conf" / "hookmq.service").read_text()
     (line,) = re.findall(r"^ExecReload=(.*)$", unit, re.MULTILINE)
     (folder,) = re.findall(r"^Environment=HOOKMQ_SQLITE__MOUNTED_FILE_PATH=(.*)$", unit, re.MULTILINE)
     program, *words = shlex.split(line)

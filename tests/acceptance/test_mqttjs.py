@@ -10,6 +10,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance import js
 from tests.acceptance.js import Js
 from tests.acceptance.scene import (
@@ -50,6 +52,7 @@ def wait(messages: int) -> dict[str, Any]:
     return {"do": "wait", "messages": messages}
 
 
+@pytest.mark.mqtt3("7.0.0-2")
 async def test_everything_a_client_does(tmp_path: Path, peer_js: list[str]) -> None:
     """Every version, all twelve events, every QoS both ways."""
 

@@ -95,7 +95,9 @@ class Running:
         self.recorder = Recorder()
         self.events: list[Event] = []
         self.journal.on_commit.append(self._committed)
-        self.listening: list[Hooks] = [EventFeed(self.journal, rules), self.recorder, *hooks]
+        feed = EventFeed(self.journal, rules)
+        self.broker.origin = feed.origin
+        self.listening: list[Hooks] = [feed, self.recorder, *hooks]
         self.broker.set_hooks(self.listening)
         self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []  # what goes with the broker
         self.ports: list[int] = []

@@ -12,6 +12,7 @@ def alias(number: int) -> Properties:
     return Properties(topic_alias=number)
 
 
+@pytest.mark.mqtt5("3.3.2-12")
 async def test_aliases_of_a_client(broker: Running) -> None:
     client = await broker.connect("c", version=5)
     await client.subscribe("#", 1)
@@ -32,6 +33,7 @@ async def test_aliases_of_a_client(broker: Running) -> None:
     assert [call[2] for call in broker.recorder.of("publish")] == ["a", "a", "b", "b", "c", "c"]
 
 
+@pytest.mark.mqtt5("3.3.2-7")
 async def test_aliases_end_with_the_connection(broker: Running) -> None:
     session = Properties(session_expiry_interval=100)
     client = await broker.connect("c", version=5, properties=session)
@@ -42,6 +44,7 @@ async def test_aliases_end_with_the_connection(broker: Running) -> None:
     await client.expect_disconnect(0x82)
 
 
+@pytest.mark.mqtt5("3.2.2-17", "3.3.2-9")
 @pytest.mark.parametrize(
     ("topic", "number", "code"),
     [
@@ -58,6 +61,7 @@ async def test_aliases_that_a_client_may_not_use(start: Start, topic: str, numbe
     assert broker.recorder.of("publish") == []
 
 
+@pytest.mark.mqtt5("3.3.2-8")
 async def test_alias_0(broker: Running) -> None:
     client = await broker.connect("c", version=5)  # [MQTT-3.3.2-8]
     client.raw(b"\x30\x07\0\x01a\x03\x23\0\0")
@@ -70,6 +74,7 @@ async def test_neither_topic_nor_alias(broker: Running) -> None:
     await client.expect_disconnect(0x82)
 
 
+@pytest.mark.mqtt5("3.2.2-18")
 async def test_no_aliases_at_all(start: Start) -> None:
     broker = await start(max_topic_alias=0)
     client = await broker.connect("c", version=5, topic_alias_maximum=10)
@@ -93,6 +98,7 @@ async def test_the_topics_of_aliases_are_bounded_in_bytes(start: Start) -> None:
     await client.expect_disconnect(0x97)
 
 
+@pytest.mark.mqtt5("3.1.2-26", "3.3.2-11")
 async def test_aliases_towards_a_client(broker: Running) -> None:
     client = await broker.connect("c", version=5, topic_alias_maximum=2)
     await client.subscribe("#", 1)
@@ -104,6 +110,7 @@ async def test_aliases_towards_a_client(broker: Running) -> None:
     assert got == [("a", 1), ("b", 2), ("", 1), ("c", None), ("", 2), ("c", None)]
 
 
+@pytest.mark.mqtt5("3.3.2-7")
 async def test_aliases_towards_a_client_begin_anew(broker: Running) -> None:
     options = {"version": 5, "properties": Properties(session_expiry_interval=100, topic_alias_maximum=5)}
     client = await broker.connect("c", **options)
@@ -136,6 +143,7 @@ async def test_an_alias_whose_first_packet_was_too_large_is_not_used(broker: Run
     ]
 
 
+@pytest.mark.mqtt5("3.1.2-27")
 async def test_a_client_that_asks_for_no_alias_gets_none(broker: Running) -> None:
     client = await broker.connect("c", version=5)
     await client.subscribe("a")

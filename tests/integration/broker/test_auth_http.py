@@ -215,7 +215,7 @@ async def test_superusers_are_above_the_rules(start: Start, server: Server) -> N
     broker = await asking(start, server, "super", acl=(rule("deny"),))
     server.allows = lambda asked: asked.values["username"] == "root"
     root = await broker.connect("r", version=5, username="root", will=Will("w", b""))
-    assert await root.publish("a", b"", 1) == 0
+    assert await root.publish("a", b"", 1) < 0x80
     user = await broker.connect("u", version=5, username="user")
     assert await user.publish("a", b"", 1) == 0x87
     checked = {e.clientid: e.data for e in of(broker.running, EventType.CLIENT_CHECK_AUTHZ_COMPLETE)}
@@ -233,7 +233,7 @@ async def test_the_server_decides_on_topics(start: Start, server: Server, versio
     broker = await asking(start, server, "acl")
     server.allows = lambda asked: asked.values["topic"] in ("good", "in/#")
     client = await broker.connect("c", version=version, username="u")
-    refused = 0x87 if version == 5 else 0
+    refused, nobody = (0x87, 0x10) if version == 5 else (0, 0)
     client.send(
         Publish("good", b"1", 1, packet_id=1),
         Publish("bad", b"2", 1, packet_id=2),
@@ -242,7 +242,7 @@ async def test_the_server_decides_on_topics(start: Start, server: Server, versio
         Publish("good", b"5"),
         Publish("bad", b"6", 1, packet_id=6),
     )
-    assert [await client.expect(Puback) for _ in range(3)] == [Puback(1), Puback(2, refused), Puback(3)]
+    assert [await client.expect(Puback) for _ in range(3)] == [Puback(1, nobody), Puback(2, refused), Puback(3, nobody)]
     assert (await client.expect(Suback)).reason_codes == [1, 0x87 if version == 5 else 0x80, 0]
     assert await client.expect(Puback) == Puback(6, refused)
     assert [call[3] for call in broker.recorder.of("publish")] == [b"1", b"3", b"5"]
@@ -286,7 +286,7 @@ async def test_without_a_cache_each_message_is_asked_about(start: Start, server:
     broker = await asking(start, server, "acl", cache={"ttl": 0})
     client = await broker.connect("c", version=5)
     for _ in range(3):
-        assert await client.publish("a", b"", 1) == 0
+        assert await client.publish("a", b"", 1) < 0x80
     assert len(server.asked) == 3
 
 
@@ -299,7 +299,7 @@ async def test_rules_of_the_file_and_the_server(start: Start, server: Server) ->
     assert await client.publish("never", b"", 1) == 0x87
     assert server.asked == []
     assert await client.publish("asked", b"", 1) == 0x87
-    assert await client.publish("other", b"", 1) == 0
+    assert await client.publish("other", b"", 1) < 0x80
     assert [values["topic"] for values in server.of("/acl")] == ["asked", "other"]
 
 
@@ -322,7 +322,7 @@ async def test_a_client_that_is_taken_over_while_it_is_asked_about(start: Start,
     second = await broker.connect("c", version=5)
     server.gate.set()
     await first.wait_closed()
-    assert await second.publish("a", b"2", 1) == 0
+    assert await second.publish("a", b"2", 1) < 0x80
     assert [call[3] for call in broker.recorder.of("publish")] == [b"2"]
 
 

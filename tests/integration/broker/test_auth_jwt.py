@@ -142,7 +142,7 @@ async def test_without_disconnect_nothing_is_allowed_after_it(start: Start) -> N
     ends = int(now[0]) + 3600
     claims = {"exp": ends, "acl": [{"permission": "allow", "action": "all", "topic": "#"}]}
     client = await broker.connect("c", version=5, username="u", password=token(claims))
-    assert await client.publish("a", b"", 1) == 0
+    assert await client.publish("a", b"", 1) < 0x80
     now[0] = ends + 1
     await broker.until(lambda: broker.broker.sessions["c"].client.expires is None)
     assert await client.publish("a", b"", 1) == 0x87
@@ -163,12 +163,12 @@ async def test_a_list_of_rules(start: Start) -> None:
     broker = await with_secret(start, acl=(rule("allow", "publish", "r", "t/no"),), no_match="deny")
     client = await broker.connect("c", version=5, username="ann", password=token({"acl": RULES}))
     assert await client.publish("t/no", b"", 1) == 0x87  # the token comes before the file
-    assert await client.publish("t/a", b"", 1) == 0
+    assert await client.publish("t/a", b"", 1) < 0x80
     assert await client.publish("t/a", b"", 2) == 0x87
-    assert await client.publish("t/a", b"", 1) == 0
+    assert await client.publish("t/a", b"", 1) < 0x80
     assert await client.publish("r", b"", 1, retain=True) == 0x87
-    assert await client.publish("r", b"", 1) == 0  # the file's rule
-    assert await client.publish("u/ann/c", b"", 1) == 0
+    assert await client.publish("r", b"", 1) < 0x80  # the file's rule
+    assert await client.publish("u/ann/c", b"", 1) < 0x80
     assert await client.publish("u/bob/c", b"", 1) == 0x87
     assert await client.subscribe("t/#", 1) == 1
     assert await client.subscribe("t/a", 1) == 0x87
@@ -180,14 +180,19 @@ async def test_a_list_of_rules(start: Start) -> None:
     # a reload leaves a client its token's rules
     broker.reload(broker.auth.model_copy(update={"acl": (), "no_match": "allow"}))
     assert await client.publish("t/no", b"", 1) == 0x87
-    assert await client.publish("elsewhere", b"", 1) == 0
+    assert await client.publish("elsewhere", b"", 1) < 0x80
 
 
 async def test_an_object_of_lists_is_all_that_is_allowed(start: Start) -> None:
     broker = await with_secret(start)
     acl = {"pub": ["p/#"], "sub": ["s/${clientid}"], "all": ["a"]}
     client = await broker.connect("c", version=5, username="u", password=token({"rights": acl, "acl": acl}))
-    assert [await client.publish(topic, b"", 1) for topic in ("p/x", "s/c", "a", "b")] == [0, 0x87, 0, 0x87]
+    assert [await client.publish(topic, b"", 1) for topic in ("p/x", "s/c", "a", "b")] == [
+        0x10,
+        0x87,
+        0x10,
+        0x87,
+    ]
     assert [await client.subscribe(topic) for topic in ("p/x", "s/c", "a", "#")] == [0x87, 0, 0, 0x87]
 
 
@@ -208,7 +213,7 @@ async def test_rules_that_cannot_be_read_let_nobody_in(start: Start, acl: Any) -
 async def test_superusers(start: Start) -> None:
     broker = await with_secret(start, no_match="deny")
     root = await broker.connect("r", version=5, username="u", password=token({"is_superuser": True}))
-    assert await root.publish("a", b"", 1) == 0
+    assert await root.publish("a", b"", 1) < 0x80
     user = await broker.connect("u", version=5, username="u", password=token({"is_superuser": "true"}))
     assert await user.publish("a", b"", 1) == 0x87
 

@@ -294,6 +294,7 @@ async def test_a_large_message_each_way(broker: Running, version: int) -> None:
         assert (await client.expect(Publish)).payload == payload
 
 
+@pytest.mark.mqtt5("3.2.2-15")
 async def test_a_packet_above_our_maximum(start: Start, version: int) -> None:
     broker = await start(max_packet_size=1000)
     client = await broker.connect("c", version=version)

@@ -86,6 +86,8 @@ async def test_a_client_certificate_that_is_asked_for(start: Start, certificate:
     assert [call[1] for call in broker.recorder.of("connect")] == ["c"]
 
 
+@pytest.mark.mqtt3("7.1.1-1")
+@pytest.mark.mqtt5("4.2-1")
 async def test_listeners_side_by_side(start: Start, certificate: Certificate) -> None:
     tcp = Listener(kind="tcp", host="127.0.0.1", port=0)
     other = Listener(kind="tcp", name="other", host="::1", port=0, max_connections=1)

@@ -54,6 +54,8 @@ async def check_connect(client: Client, case: Bad) -> str | None:
     return None if data in (b"", b"\x20\x02\0\x01", b"\x20\x03\0\x84\0") else data.hex(" ")
 
 
+@pytest.mark.mqtt3("4.8.0-1")
+@pytest.mark.mqtt5("3.14.2-1", "4.13.1-1", "4.13.2-1")
 @pytest.mark.timeout(120)
 async def test_every_malformed_packet_of_the_table(quick: Running, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)

@@ -29,6 +29,8 @@ def persistent(version: int, **more: Any) -> dict[str, Any]:
     return {"version": version, "clean": False, "properties": properties}
 
 
+@pytest.mark.mqtt3("3.8.4-6", "4.3.2-1")
+@pytest.mark.mqtt5("3.8.4-8", "4.3.2-2", "4.3.3-2")
 @pytest.mark.parametrize("published", [0, 1, 2])
 @pytest.mark.parametrize("subscribed", [0, 1, 2])
 async def test_the_lower_qos_counts(broker: Running, version: int, published: int, subscribed: int) -> None:
@@ -42,6 +44,8 @@ async def test_the_lower_qos_counts(broker: Running, version: int, published: in
     assert not message.retain
 
 
+@pytest.mark.mqtt3("4.3.2-1")
+@pytest.mark.mqtt5("4.3.2-3")
 async def test_qos1_whole(broker: Running, version: int) -> None:
     client = await broker.connect("s", version=version)
     await client.subscribe("a", 1)
@@ -58,6 +62,8 @@ async def test_qos1_whole(broker: Running, version: int) -> None:
     assert broker.broker.sessions["s"].inflight_bytes == 0
 
 
+@pytest.mark.mqtt3("2.3.1-6", "4.3.3-1")
+@pytest.mark.mqtt5("2.2.1-5", "4.3.3-4")
 async def test_qos2_whole(broker: Running, version: int) -> None:
     publisher = await broker.connect("p", version=version)
     client = await broker.connect("s", version=version)
@@ -73,6 +79,7 @@ async def test_qos2_whole(broker: Running, version: int) -> None:
     assert not broker.broker.sessions["s"].inflight
 
 
+@pytest.mark.mqtt5("3.6.2-1")
 async def test_acknowledgements_of_unknown_ids_change_nothing(broker: Running, version: int) -> None:
     client = await broker.connect("s", version=version)
     client.send(Puback(7), Pubcomp(7))
@@ -87,6 +94,7 @@ async def test_acknowledgements_of_unknown_ids_change_nothing(broker: Running, v
     assert message.packet_id in broker.broker.sessions["s"].inflight
 
 
+@pytest.mark.mqtt5("4.3.3-4")
 async def test_a_pubrec_with_a_failure_ends_the_exchange(broker: Running) -> None:
     client = await broker.connect("s", version=5)  # [MQTT-4.3.3-4]
     await client.subscribe("a", 2)
@@ -99,6 +107,7 @@ async def test_a_pubrec_with_a_failure_ends_the_exchange(broker: Running) -> Non
     assert broker.recorder.of("acked") == []
 
 
+@pytest.mark.mqtt5("4.4.0-2")
 async def test_a_puback_with_a_failure_is_not_acked(broker: Running) -> None:
     client = await broker.connect("s", version=5)
     await client.subscribe("a", 1)
@@ -109,6 +118,8 @@ async def test_a_puback_with_a_failure_is_not_acked(broker: Running) -> None:
     assert broker.recorder.of("acked") == []
 
 
+@pytest.mark.mqtt3("2.3.1-4", "3.3.1-1", "4.1.0-1", "4.3.3-1", "4.4.0-1", "4.6.0-1")
+@pytest.mark.mqtt5("3.3.1-1", "4.3.3-3", "4.3.3-5", "4.3.3-6", "4.4.0-1", "4.6.0-1")
 async def test_redelivery_after_a_reconnect(broker: Running, version: int) -> None:
     publisher = await broker.connect("p", version=version)
     client = await broker.connect("s", **persistent(version))
@@ -138,6 +149,7 @@ async def test_redelivery_after_a_reconnect(broker: Running, version: int) -> No
     assert not broker.broker.sessions["s"].inflight
 
 
+@pytest.mark.mqtt5("4.4.0-1")
 async def test_nothing_is_sent_again_on_a_live_connection(broker: Running, version: int) -> None:
     client = await broker.connect("s", version=version)
     await client.subscribe("a", 1)
@@ -147,6 +159,8 @@ async def test_nothing_is_sent_again_on_a_live_connection(broker: Running, versi
     await client.silent()
 
 
+@pytest.mark.mqtt3("3.1.2-5", "4.5.0-1")
+@pytest.mark.mqtt5("3.1.2-23", "4.5.0-1")
 async def test_messages_wait_for_a_persistent_session(broker: Running, version: int) -> None:
     publisher = await broker.connect("p", version=version)
     client = await broker.connect("s", **persistent(version))
@@ -166,6 +180,7 @@ async def test_messages_wait_for_a_persistent_session(broker: Running, version: 
     assert all(type(packet) is Pubrel for packet in client.inbox)
 
 
+@pytest.mark.mqtt5("3.3.4-9", "4.9.0-1", "4.9.0-2")
 async def test_the_clients_receive_maximum(broker: Running) -> None:
     client = await broker.connect("s", version=5, receive_maximum=2)  # [MQTT-3.3.4-9]
     publisher = await broker.connect("p", version=5)
@@ -198,6 +213,7 @@ async def test_qos0_is_not_held_up_by_the_receive_maximum(broker: Running) -> No
     assert (await client.expect(Publish)).payload == b"0"
 
 
+@pytest.mark.mqtt5("3.3.4-9")
 async def test_a_lower_receive_maximum_after_a_reconnect(broker: Running) -> None:
     publisher = await broker.connect("p", version=5)
     client = await broker.connect("s", **persistent(5))
@@ -223,6 +239,8 @@ async def test_a_lower_receive_maximum_after_a_reconnect(broker: Running) -> Non
     assert not broker.broker.sessions["s"].queue
 
 
+@pytest.mark.mqtt3("4.6.0-5", "4.6.0-6")
+@pytest.mark.mqtt5("4.6.0-5", "4.6.0-6")
 async def test_order_per_topic_and_qos(broker: Running, version: int) -> None:
     publisher = await broker.connect("p", version=version)  # [MQTT-4.6.0-6]
     client = await broker.connect("s", version=version)
@@ -316,6 +334,8 @@ async def test_messages_in_flight_are_bounded_in_bytes(start: Start) -> None:
     assert len([await client.expect(Publish) for _ in range(4)]) == 4
 
 
+@pytest.mark.mqtt3("2.3.1-4")
+@pytest.mark.mqtt5("2.2.1-4", "4.3.2-1", "4.3.3-1")
 async def test_packet_ids_are_not_reused_while_in_flight(start: Start) -> None:
     broker = await start(max_inflight_window=65535, max_mqueue_len=65535)
     client = await broker.connect("s")
@@ -330,6 +350,7 @@ async def test_packet_ids_are_not_reused_while_in_flight(start: Start) -> None:
     assert (await client.expect(Publish)).packet_id == 1  # [MQTT-2.2.1-3]
 
 
+@pytest.mark.mqtt5("3.1.2-24", "3.1.2-25")
 async def test_a_message_above_the_clients_maximum_packet_size(broker: Running) -> None:
     client = await broker.connect("s", version=5, maximum_packet_size=100)  # [MQTT-3.1.2-25]
     await client.subscribe("a", 2)

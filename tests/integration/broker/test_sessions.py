@@ -22,6 +22,8 @@ def present(client: Client) -> bool:
     return client.connack.session_present
 
 
+@pytest.mark.mqtt3("3.1.2-4", "3.1.3-2", "3.2.2-2", "3.2.2-3")
+@pytest.mark.mqtt5("3.1.2-5", "3.1.2-6", "3.1.3-2", "3.2.2-3")
 async def test_a_persistent_session_is_resumed(broker: Running, version: int) -> None:
     client = await broker.connect("c", **persistent(version))
     assert not present(client)  # [MQTT-3.2.2-3]
@@ -34,6 +36,8 @@ async def test_a_persistent_session_is_resumed(broker: Running, version: int) ->
     assert (await client.expect(Publish)).payload == b"x"
 
 
+@pytest.mark.mqtt3("3.1.2-6", "3.1.4-3", "3.2.2-1")
+@pytest.mark.mqtt5("3.1.2-4", "3.1.4-4", "3.2.2-2")
 async def test_a_clean_start_discards_the_session(broker: Running, version: int) -> None:
     client = await broker.connect("c", **persistent(version))
     await client.subscribe("a", 1)
@@ -48,6 +52,7 @@ async def test_a_clean_start_discards_the_session(broker: Running, version: int)
     assert not present(client)
 
 
+@pytest.mark.mqtt3("3.1.2-6")
 async def test_a_clean_session_ends_with_its_connection(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)
     await client.subscribe("a", 1)
@@ -59,6 +64,7 @@ async def test_a_clean_session_ends_with_its_connection(broker: Running, version
     assert not present(client)
 
 
+@pytest.mark.mqtt5("3.1.2-5")
 async def test_in_mqtt5_clean_start_and_expiry_are_two_things(broker: Running) -> None:
     client = await broker.connect("c", version=5, session_expiry_interval=1000)  # clean start, and stays
     await client.subscribe("a", 1)
@@ -70,6 +76,7 @@ async def test_in_mqtt5_clean_start_and_expiry_are_two_things(broker: Running) -
     assert broker.recorder.of("terminated") == [("terminated", "c", "normal")]
 
 
+@pytest.mark.mqtt5("3.1.2-23", "4.1.0-2")
 async def test_session_expiry(broker: Running) -> None:
     client = await broker.connect("c", version=5, session_expiry_interval=1)
     await client.subscribe("a", 1)
@@ -134,6 +141,8 @@ def _disconnect(expiry: int) -> Disconnect:
     return Disconnect(0, Properties(session_expiry_interval=expiry))
 
 
+@pytest.mark.mqtt3("3.1.3-2", "3.1.4-2")
+@pytest.mark.mqtt5("3.1.3-2", "3.1.4-3")
 @pytest.mark.parametrize("clean", [True, False])
 @pytest.mark.parametrize("stays", [True, False])
 async def test_takeover(broker: Running, version: int, stays: bool, clean: bool) -> None:

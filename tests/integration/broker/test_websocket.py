@@ -64,6 +64,8 @@ async def test_the_answer_to_a_request(web: Running) -> None:
     ]
 
 
+@pytest.mark.mqtt3("6.0.0-4")
+@pytest.mark.mqtt5("6.0.0-4")
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [("mqtt", "mqtt"), ("mqttv3.1, mqtt", "mqtt"), ("chat,mqtt", "mqtt"), ("mqttv3.1", "mqttv3.1")],
@@ -163,6 +165,8 @@ async def test_the_time_limit_covers_the_handshake(start: Start) -> None:
 # -- frames --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.mqtt3("6.0.0-1")
+@pytest.mark.mqtt5("6.0.0-1")
 @pytest.mark.parametrize("size", [0, 1, 3, 100, 125, 126, 127, 65_535, 65_536, 300_000])
 async def test_payloads_of_every_size(web: Running, version: int, size: int) -> None:
     client = await websocket_client.connect(web.port, "c", version=version)
@@ -175,6 +179,8 @@ async def test_payloads_of_every_size(web: Running, version: int, size: int) -> 
     assert web.recorder.of("disconnected") == [("disconnected", "c", "normal")]
 
 
+@pytest.mark.mqtt3("6.0.0-2")
+@pytest.mark.mqtt5("6.0.0-2")
 async def test_packets_across_frames_and_several_in_one(web: Running) -> None:
     """[MQTT-6.0.0-2]: frames and packets have nothing to do with each other."""
     socket = await Socket.open(web.port)
@@ -189,6 +195,8 @@ async def test_packets_across_frames_and_several_in_one(web: Running) -> None:
     assert got == PINGRESP * 7
 
 
+@pytest.mark.mqtt3("6.0.0-2")
+@pytest.mark.mqtt5("6.0.0-2")
 async def test_frames_cut_anywhere(web: Running) -> None:
     """Byte by byte, with a message in three frames, control frames between them, and empty ones."""
     socket = await Socket.open(web.port)
@@ -211,6 +219,8 @@ async def test_frames_cut_anywhere(web: Running) -> None:
     assert web.recorder.of("publish") == [("publish", "c", "t", b"p" * 200)]
 
 
+@pytest.mark.mqtt3("6.0.0-1")
+@pytest.mark.mqtt5("6.0.0-1")
 @pytest.mark.parametrize(
     ("bad", "code"),
     [

@@ -34,6 +34,8 @@ ENDS: dict[str, tuple[Callable[[Client], None], str]] = {
 }
 
 
+@pytest.mark.mqtt3("3.1.2-8")
+@pytest.mark.mqtt5("3.1.2-8")
 @pytest.mark.parametrize("end", list(ENDS))
 async def test_a_will_is_published_however_a_connection_ends(broker: Running, version: int, end: str) -> None:
     watching = await watcher(broker)
@@ -49,6 +51,8 @@ async def test_a_will_is_published_however_a_connection_ends(broker: Running, ve
     ]
 
 
+@pytest.mark.mqtt3("3.1.2-10", "3.14.4-3")
+@pytest.mark.mqtt5("3.14.4-3")
 async def test_a_normal_disconnect_drops_the_will(broker: Running, version: int) -> None:
     watching = await watcher(broker)
     client = await broker.connect("c", version=version, will=WILL)  # [MQTT-3.14.4-3]
@@ -89,6 +93,8 @@ async def test_a_refused_client_has_no_will(start: Start) -> None:
     await watching.silent()
 
 
+@pytest.mark.mqtt3("3.1.2-9", "3.1.2-17")
+@pytest.mark.mqtt5("3.1.2-15")
 async def test_a_retained_will(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version, will=Will("will", b"gone", retain=True))
     client.abort()
@@ -107,6 +113,7 @@ async def test_an_empty_retained_will_clears(broker: Running) -> None:
     await broker.until(lambda: not len(broker.broker.retained))
 
 
+@pytest.mark.mqtt5("3.1.3-10")
 async def test_the_properties_of_a_will_are_carried_through(broker: Running) -> None:
     watching = await watcher(broker)
     properties = Properties(
@@ -130,6 +137,7 @@ async def test_the_expiry_of_a_will_counts_from_its_publication(broker: Running)
     assert message.properties == Properties(message_expiry_interval=1)
 
 
+@pytest.mark.mqtt5("3.1.2-7", "3.1.2-8")
 async def test_a_delayed_will(broker: Running) -> None:
     watching = await watcher(broker)
     client = await broker.connect(
@@ -145,6 +153,7 @@ async def test_a_delayed_will(broker: Running) -> None:
     assert dict(broker.store.load("connection")).keys() == {"1"}  # the watcher's
 
 
+@pytest.mark.mqtt5("3.1.3-9")
 async def test_a_delayed_will_is_dropped_when_the_client_is_back(broker: Running) -> None:
     watching = await watcher(broker)
     options = {"version": 5, "clean": False, "properties": Properties(session_expiry_interval=100)}
@@ -167,6 +176,7 @@ async def test_a_delayed_will_at_a_takeover_is_dropped(broker: Running) -> None:
     assert broker.broker.sessions["c"].will_due is None
 
 
+@pytest.mark.mqtt5("3.1.2-8")
 async def test_a_delayed_will_is_due_when_the_session_ends(broker: Running) -> None:
     watching = await watcher(broker)
     # The session ends with the connection: no delay.
@@ -190,6 +200,7 @@ async def test_a_delayed_will_is_due_when_the_session_ends(broker: Running) -> N
     assert (await watching.expect(Publish)).payload == b"gone"
 
 
+@pytest.mark.mqtt5("3.1.2-10")
 async def test_a_normal_disconnect_drops_a_delayed_will(broker: Running) -> None:
     watching = await watcher(broker)
     client = await broker.connect(

@@ -75,8 +75,13 @@ good(
     packet(0x10, V4, x("26 0000"), "c", "w", x("0001 70")),
     Connect("c", will=Will("w", b"p", 0, True)),
 )
-# MQTT 3.1: the lowest flag is unused, will QoS without a will is disregarded, and the remaining length
-# takes precedence over the flags for user name and password.
+# MQTT 3.1: the flags of the fixed header are not used, nor is the lowest connect flag; will QoS without a
+# will is disregarded, and the remaining length takes precedence over the flags for user name and password.
+for flags in range(1, 16):
+    wire = bytes((0x10 | flags,)) + packet(0x10, V3, x("02 0000"), "c")[1:]
+    good(f"fixed header flags {flags:X} in 3.1", 0, SERVER, wire, Connect("c", 3), False)
+    wire = bytes((0x10 | flags,)) + packet(0x10, V4, x("02 0000"), "c")[1:]
+    bad(f"CONNECT: fixed header flags {flags:X} [MQTT-2.2.2-2 of 3.1.1]", 0, SERVER, wire, 0x81)
 good("unused flag", 0, SERVER, packet(0x10, V3, x("03 0000"), "c"), Connect("c", 3), False)
 good("will bits, no will", 0, SERVER, packet(0x10, V3, x("3a 0000"), "c"), Connect("c", 3), False)
 good("user name is missing", 0, SERVER, packet(0x10, V3, x("c2 0000"), "c"), Connect("c", 3), False)
@@ -152,7 +157,7 @@ for name, topic in (("wildcard +", "a/+"), ("wildcard #", "#"), ("empty", ""), (
         0,
         SERVER,
         packet(0x10, V5, x("06 0000"), NONE, "c", NONE, topic, x("0000")),
-        0x90,
+        0x90 if len(topic) > 3 else 0x81,  # correctly formed, and not taken; or not correctly formed
     )
     bad(
         f"will topic: {name} in 3.1.1", 0, SERVER, packet(0x10, V4, x("06 0000"), "c", topic, x("0000")), 0x82
