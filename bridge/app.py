@@ -18,7 +18,8 @@ import msgspec
 from bridge import __version__
 from bridge.admin.api_keys import ApiKeys
 from bridge.admin.endpoints import Endpoints
-from bridge.broker.auth import PasswordAuth
+from bridge.broker.auth import Authentication
+from bridge.broker.auth_setup import AuthError, AuthSetup
 from bridge.broker.feed import EventFeed
 from bridge.broker.hooks import Hooks
 from bridge.broker.lifting import LiftHooks
@@ -126,7 +127,8 @@ class App:
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
         self.network.local = OwnPublisher(self.broker)
-        self._set_hooks()
+        self.auth = AuthSetup(self.loop)
+        self._decide_by(self.auth.build(settings.auth, self.mqtt))
         self.notify = Notifier(self.loop, self._status)
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.replays = Replays(self.journal, self.retention, self._served)
@@ -137,11 +139,8 @@ class App:
         self._watcher: asyncio.TimerHandle | None = None
 
     def _set_hooks(self) -> None:
-        auth = self.settings.auth
-        users = {user: secret.get_secret_value().encode() for user, secret in auth.password}
         self.system.hook(self.webhooks.rules.system)
-        access = PasswordAuth(users, allow_anonymous=auth.allow_anonymous)
-        hooks: list[Hooks] = [self.feed, access, self.system]
+        hooks: list[Hooks] = [self.feed, self.authentication, self.system]
         if self.lifter is not None:
             hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
         self.broker.set_hooks(hooks)
@@ -151,6 +150,12 @@ class App:
         self.feed.refusing = self.webhooks.refusing
         self.feed.set_rules(self.webhooks.rules)
         self._set_hooks()
+
+    def _decide_by(self, authentication: Authentication) -> None:
+        """From now on this one says who may do what."""
+        self.authentication = authentication
+        self._set_hooks()
+        self.auth.apply(authentication, self.settings.auth, self.broker)
 
     def _connections(self) -> list[int]:
         """How many each endpoint may have open."""
@@ -421,7 +426,8 @@ class App:
         found = changes(self.settings, settings, self.webhooks.stale)
         try:
             await self.webhooks.check(found)
-        except (EndpointError, EgressError, StoreError) as error:
+            authentication = self.auth.build(settings.auth, self.mqtt)
+        except (EndpointError, EgressError, StoreError, AuthError) as error:
             return Reloaded(False, [str(error)], warnings, [])
         await self.webhooks.apply(found, settings)
         self.settings = self.settings.model_copy(
@@ -431,7 +437,9 @@ class App:
                 "auth": settings.auth,
             }
         )
+        self._decide_by(authentication)
         self._rules_changed()
+        await self.auth.close(leaving=True)
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
         return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
@@ -471,6 +479,7 @@ class App:
         if self.admin is not None:
             await self.admin.close()
         await self.webhooks.stop()
+        await self.auth.close()
         self.network.close()
         if self.attempts is not None:
             await self.attempts.stop()
@@ -552,7 +561,7 @@ async def _main(settings: Settings, reread: Reread | None) -> int:
     loop = asyncio.get_running_loop()
     try:
         app = App(settings, loop, reread)
-    except (StoreError, EndpointError, EgressError) as error:
+    except (StoreError, EndpointError, EgressError, AuthError) as error:
         raise StartError(str(error)) from None
     signals = 0
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from bridge.broker.hooks import NO_ACL
+from bridge.broker.auth_checks import asks_to_subscribe, may_subscribe
 from bridge.broker.outgoing import drain
 from bridge.broker.session import Owed, Subscribed, filter_size
 from bridge.broker.subscriptions import is_system
@@ -40,6 +40,8 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         identifier = packet.properties.subscription_identifier[0]
     if _broken(conn, "SUBSCRIBE", (wanted.topic_filter for wanted in packet.subscriptions)):
         return
+    if client.access is not None and asks_to_subscribe(conn, client.access, packet):
+        return
     max_levels = conn.settings.max_topic_levels
     codes: list[int] = []
     wanting: list[Subscription] = []
@@ -48,8 +50,10 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         if wanted.topic_filter.count("/") >= max_levels and _levels(wanted.topic_filter) > max_levels:
             code = ReasonCode.TOPIC_FILTER_INVALID
         else:
-            for on_authorized in broker.hooks.on_authorized:
-                on_authorized(client, "subscribe", wanted.topic_filter, True, NO_ACL)
+            code = may_subscribe(conn, client, wanted)
+            if conn.closed:
+                return
+        if not code:
             for check in broker.hooks.on_subscribe:
                 code = code or check(client, wanted, packet.properties)
         known = wanted.topic_filter in session.subscriptions

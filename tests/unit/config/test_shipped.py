@@ -14,11 +14,14 @@ from bridge.config import hocon
 from bridge.config.findings import Findings
 from bridge.config.keys import (
     AUTH,
+    AUTH_JWT,
     BATCH_ENABLE,
     BLOCKS,
     CREDENTIALS,
     EGRESS,
     EVENTS,
+    HTTP_AUTH,
+    HTTP_AUTH_REQUESTS,
     HTTP_SERVER,
     LIFT,
     LOG,
@@ -41,6 +44,7 @@ from bridge.config.keys import (
 from bridge.config.load import load
 from bridge.config.node import Node
 from bridge.config.settings import (
+    AclCache,
     AttemptLog,
     Auth,
     BacklogBound,
@@ -52,7 +56,10 @@ from bridge.config.settings import (
     DomainEvents,
     Egress,
     Endpoint,
+    HttpAuth,
+    HttpAuthRequest,
     HttpServer,
+    JwtAuth,
     Lift,
     Listener,
     Log,
@@ -102,6 +109,16 @@ ELSEWHERE = {
     (SysTopics, "events"): "sys_topics.sys_event_messages",
     (Auth, "password"): "auth.password.<user>",
     (DomainEvents, "lift"): "events.lift",
+    (Auth, "acl"): "auth.acl.rules",
+    (Auth, "cache"): "auth.cache",
+    (Auth, "jwt"): "auth.jwt",
+    (Auth, "http_auth"): "auth.http_auth",
+    (JwtAuth, "verify_claims"): "auth.jwt.verify_claims.<claim>",
+    (HttpAuth, "auth_req"): "auth.http_auth.auth_req",
+    (HttpAuth, "super_req"): "auth.http_auth.super_req",
+    (HttpAuth, "acl_req"): "auth.http_auth.acl_req",
+    (HttpAuthRequest, "headers"): "auth.http_auth.<request>.headers.<name>",
+    (HttpAuthRequest, "params"): "auth.http_auth.<request>.params.<name>",
 }
 
 
@@ -168,7 +185,8 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
     if block in (SSL, WS, WSS) and key.name == "enable":
         assert node.value is False  # TLS needs files that nobody has at first; one listener is enough
         return
-    if key is BATCH_ENABLE or (block is HTTP_SERVER and key.name == "enable"):  # they are off at first
+    off = (HTTP_SERVER, AUTH_JWT, HTTP_AUTH)
+    if key is BATCH_ENABLE or (block in off and key.name == "enable"):  # they are off at first
         assert node.value is False
         return
     if key.name in ("secret", "scheme"):
@@ -181,6 +199,9 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
                 "webhook": "http://127.0.0.1:8888",
                 "listeners.tcp": "0.0.0.0:1883",
                 "listeners.ssl": "0.0.0.0:8883",
+                "auth.http_auth.auth_req": "http://127.0.0.1:80/mqtt/auth",
+                "auth.http_auth.super_req": "http://127.0.0.1:80/mqtt/superuser",
+                "auth.http_auth.acl_req": "http://127.0.0.1:80/mqtt/acl",
                 "listeners.ws": "0.0.0.0:8083/mqtt",
                 "listeners.wss": "0.0.0.0:8086/mqtt",
             }[block.name]
@@ -245,7 +266,8 @@ def test_it_and_the_page_name_every_event() -> None:
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
-    Auth, Egress, DomainEvents, Lift, HttpServer, Receiver, MqttPublisher, SysTopics, SysEvents,
+    Auth, AclCache, JwtAuth, HttpAuth, HttpAuthRequest, Egress, DomainEvents, Lift, HttpServer, Receiver,
+    MqttPublisher, SysTopics, SysEvents,
 ]  # fmt: skip
 
 
@@ -304,6 +326,11 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("listeners", "", WS),
         ("listeners", "", WSS),
         ("auth", "", AUTH),
+        ("auth", "jwt.", AUTH_JWT),
+        ("auth", "http_auth.", HTTP_AUTH),
+        ("auth", "http_auth.auth_req.", HTTP_AUTH_REQUESTS[0]),
+        ("auth", "http_auth.super_req.", HTTP_AUTH_REQUESTS[1]),
+        ("auth", "http_auth.acl_req.", HTTP_AUTH_REQUESTS[2]),
         ("log", "", LOG),
         ("sqlite", "", STORE),
         ("http_server", "", HTTP_SERVER),
@@ -337,7 +364,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("sys_topics", (SYS_TOPICS,)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL, WS, WSS)),
-        ("auth", (AUTH,)),
+        ("auth", (AUTH, AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)),
         ("log", (LOG,)),
         ("sqlite", (STORE,)),
         ("http_server", (HTTP_SERVER,)),
@@ -351,7 +378,9 @@ def test_the_page_explains_no_key_that_is_not_there(title: str, blocks: tuple[Bl
         "webhook.credentials": "credentials.",
         "events.lift": "lift.",
     }
+    inner |= {b.name: b.name.removeprefix("auth.") + "." for b in (AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)}
     known = {inner.get(b.name, "") + key.name for b in blocks for key in b.keys}
     assert set(rows(title)) - known <= {
         "headers.<name>", "events", "triggers", "topics", "password.<user>", "signature", "secrets", "lift",
+        "acl.rules", "jwt.verify_claims", "http_auth.<request>.headers.<name>", "http_auth.<request>.params",
     }  # fmt: skip
