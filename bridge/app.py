@@ -20,7 +20,7 @@ from bridge.admin.api_keys import ApiKeys
 from bridge.broker.auth import PasswordAuth
 from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
-from bridge.broker.restore import restore
+from bridge.broker.restore import restore_steps
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
@@ -108,6 +108,7 @@ class App:
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings)
         self.broker = Broker(self.mqtt, self.journal, self.loop)
+        self.broker.origin = self.feed.origin
         self.system = SystemTopics(
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
@@ -167,7 +168,7 @@ class App:
         Raises ListenError, StoreError and StartError.
         """
         self.retention.start()
-        lost = self._restore()
+        lost = await self._restore()
         self.journal.flush()
         opened = await self.broker.open(self.settings.listeners)
         self._opened = [_url(one, address) for one, address in opened]
@@ -317,10 +318,16 @@ class App:
             },
         }
 
-    def _restore(self) -> int:
+    async def _restore(self) -> int:
         """Take up the broker's state; how many connections the last process left open."""
         try:
-            return restore(self.broker)
+            steps = restore_steps(self.broker)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return int(end.value)
+                await asyncio.sleep(0)
         except (msgspec.MsgspecError, ValueError) as error:
             raise StoreError(
                 f"{self.store.path}: the broker's state in it is damaged ({error}): "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from bridge.broker.certificate import PeerCertificate
@@ -83,6 +85,9 @@ class Client:
 class Message:
     """An application message on its way to subscribers or kept as retained; shared by all of them."""
 
+    origin: str | None = None
+    """What message ids of the process that it came to begin with; None: of this one."""
+
     __slots__ = (
         "client",
         "encoded",
@@ -132,6 +137,16 @@ class Message:
         if self.expiry is None:
             return self.properties
         return replace(self.properties or Properties(), message_expiry_interval=self.expiry)
+
+
+class RestoredMessage(Message):
+    """A message that came to an earlier process on this store."""
+
+    __slots__ = ("origin",)
+
+    def __init__(self, *args: Any, origin: str) -> None:
+        super().__init__(*args)
+        self.origin: str | None = origin
 
 
 def _weight(properties: Properties) -> int:

@@ -34,7 +34,8 @@ class EventFeed(PlainFeed):
     ) -> None:
         """`refusing`: whether an endpoint may turn publishes away (`on_full = refuse`)."""
         # A message's id: this process's start (ms), a random number, and the message's number.
-        self._id = f"{int(clock() * 1000):012X}{secrets.randbits(32):08X}%012X"
+        self.origin = f"{int(clock() * 1000):012X}{secrets.randbits(32):08X}"
+        self._id = self.origin + "%012X"
         super().__init__(journal, rules, refusing=refusing, clock=clock)
 
     def message_id(self, number: int) -> str:
@@ -142,7 +143,8 @@ class EventFeed(PlainFeed):
     def _to_subscriber_detailed(
         self, kind: EventType, client: Client, message: Message, qos: int, retain: bool, **data: Any
     ) -> None:
-        data["id"] = self._id % message.number
+        origin = message.origin
+        data["id"] = self._id % message.number if origin is None else f"{origin}{message.number:012X}"
         data["at"] = int(self._clock() * 1000)
         data["to_peername"] = client.peername
         if message.properties is not None or message.expiry is not None:

@@ -111,7 +111,8 @@ class Hooks:
         """The message is given up for one subscriber.
 
         `no_local`; `queue_full`; `expired` ([MQTT-3.3.2-5]); `qos0_msg`, it is QoS 0 and the session's client
-        is away; `too_large` for the client's Maximum Packet Size ([MQTT-3.1.2-24]).
+        is away; `too_large` for the client's Maximum Packet Size ([MQTT-3.1.2-24]); `session_terminated`, it
+        waited, and its session has ended.
         """
 
 

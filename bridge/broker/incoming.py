@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from bridge.broker.hooks import NO_ACL
-from bridge.broker.routing import drop, make_message, retain, route
+from bridge.broker.routing import drop, hand_on, make_message, retain, route
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
 from bridge.mqtt.reasons import ReasonCode, disconnect_name
@@ -77,7 +77,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         if qos == 0:
             route(broker, message, session)
         else:
-            conn.journal.after(route, broker, message, session)
+            hand_on(broker, message, session, matched)
     else:
         code = NO_MATCHING_SUBSCRIBERS
         if packet.retain:

@@ -15,6 +15,7 @@ from bridge.mqtt.wire import shown
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
+    from bridge.broker.queues import Kept
     from bridge.broker.server import Broker
     from bridge.broker.session import Session
 
@@ -24,6 +25,8 @@ ALIASES_OUT = 4096
 """Topic aliases made for one client at most; each keeps its topic in memory."""
 ALIAS_TOPIC_SIZE = 1024
 """Characters of a topic that gets an alias at most."""
+UNSENT_BYTES = 256 * 1024
+"""Bytes in flight to one client that wait for a commit at most; more stay in its queue."""
 OWED_STEP = 256
 """Retained messages sent to one client in one turn at most."""
 
@@ -42,8 +45,60 @@ def deliver(conn: Connection, delivery: Delivery) -> None:
         enqueue(conn.broker, session, delivery)
 
 
-def enqueue(broker: Broker, session: Session, delivery: Delivery) -> None:
-    """Queue for a session that does not take it now; what a full queue gives up is counted and told."""
+def takes_now(session: Session) -> bool:
+    """Whether a QoS 1 or 2 message for a stored session can go in flight at once."""
+    conn = session.connection
+    return (
+        conn is not None
+        and conn.ready
+        and conn.writable
+        and not session.queue
+        and session.unsent < UNSENT_BYTES
+        and _window_open(conn, session)
+    )
+
+
+def launch(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> int:
+    """Put a kept message in flight, to be sent by `send_launched` once that is durable; its packet id."""
+    packet_id = session.launch(delivery)
+    session.unsent += delivery.message.size
+    broker.queues.launched(session, kept, delivery.qos)
+    return packet_id
+
+
+def keep(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> bool:
+    """Let a QoS 1 or 2 message wait for a stored session, in the same commit as the message itself.
+
+    Returns whether there is room for it; otherwise it is given up.
+    """
+    if broker.queues.full:
+        broker.queues_full()
+        broker.stats.dropped += 1
+        give_up(broker, session, delivery, "queue_full")
+        return False
+    if not enqueue(broker, session, delivery):
+        return False
+    broker.queues.claim(kept, session, delivery)
+    return True
+
+
+def send_launched(session: Session, delivery: Delivery, packet_id: int) -> None:
+    """What was launched is durable: send it, unless its connection has ended; then it is sent again."""
+    session.unsent -= delivery.message.size
+    conn = session.connection
+    if conn is None or not conn.ready:
+        return
+    if session.inflight.get(packet_id) is delivery:
+        _send(conn, delivery, packet_id)
+    if not session.unsent and (session.queue or session.owed is not None):
+        drain(conn)
+
+
+def enqueue(broker: Broker, session: Session, delivery: Delivery) -> bool:
+    """Queue for a session that does not take it now; what a full queue gives up is counted and told.
+
+    Returns whether this one is queued.
+    """
     settings = broker.settings
     lost = session.enqueue(delivery, settings.max_mqueue_len, settings.max_mqueue_bytes)
     if lost:
@@ -55,6 +110,8 @@ def enqueue(broker: Broker, session: Session, delivery: Delivery) -> None:
             )
         for given_up in lost:
             give_up(broker, session, given_up, "queue_full")
+        return lost[-1] is not delivery
+    return True
 
 
 def give_up(broker: Broker, session: Session, delivery: Delivery, reason: str) -> None:
@@ -81,8 +138,20 @@ def drain(conn: Connection) -> None:
     while queue and conn.writable:
         if queue[0].qos and not _window_open(conn, session):
             return
-        delivery = session.take()
-        _send(conn, delivery, session.launch(delivery) if delivery.qos else 0)
+        kept = queue[0].kept
+        if kept is None:
+            delivery = session.take()
+            _send(conn, delivery, session.launch(delivery) if delivery.qos else 0)
+            continue
+        if session.unsent >= UNSENT_BYTES:
+            return  # `send_launched` comes back
+        delivery = session.take().own()
+        packet_id = launch(conn.broker, session, delivery, kept)
+        if delivery.qos == 1 and kept.chunk.durable and session.unsent == delivery.message.size:
+            session.unsent = 0
+            _send(conn, delivery, packet_id)
+        else:
+            conn.journal.after(send_launched, session, delivery, packet_id)
     if session.owed is not None and not conn.feeding:
         _feed(conn, session)
 
@@ -93,7 +162,7 @@ def _feed(conn: Connection, session: Session) -> None:
     However many there are, they fill no queue and hold nobody up.
     """
     for _ in range(OWED_STEP):
-        if session.queue or not conn.writable:
+        if session.queue or not conn.writable or session.unsent >= UNSENT_BYTES:
             return  # `drain` comes back when the client takes more
         if not session.owed:
             session.owed = None
@@ -102,8 +171,20 @@ def _feed(conn: Connection, session: Session) -> None:
         message = next(owed.messages, None)
         if message is None:
             del session.owed[topic_filter]
+            if session.stored:
+                conn.broker.rows.subscribed(session.subscriptions[topic_filter])
+            continue
+        delivery = Delivery(message, min(message.qos, owed.qos), True, owed.identifiers)
+        if not session.stored or not delivery.qos:
+            deliver(conn, delivery)
+            continue
+        kept = conn.broker.queues.add(message)
+        if takes_now(session):
+            conn.broker.queues.claim(kept, session, delivery)
+            packet_id = launch(conn.broker, session, delivery, kept)
+            conn.journal.after(send_launched, session, delivery, packet_id)
         else:
-            deliver(conn, Delivery(message, min(message.qos, owed.qos), True, owed.identifiers))
+            keep(conn.broker, session, delivery, kept)
     conn.feeding = True
     conn.broker.loop.call_soon(_feed_on, conn)
 
@@ -178,6 +259,8 @@ def _forget(conn: Connection, delivery: Delivery, packet_id: int, reason: str) -
     assert session is not None  # noqa: S101
     if packet_id:
         session.land(packet_id)
+    if delivery.kept is not None:
+        conn.broker.queues.settle(session, delivery)
     give_up(conn.broker, session, delivery, reason)
 
 
@@ -217,6 +300,8 @@ def on_puback(conn: Connection, packet: Puback) -> None:
     if delivery is None or delivery.qos != 1:
         return
     session.land(packet.packet_id)
+    if delivery.kept is not None:
+        conn.broker.queues.settle(session, delivery)
     if packet.reason_code < 0x80:
         _acked(conn, delivery, packet.properties)
     _go_on(conn, session)
@@ -234,13 +319,22 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
         return
     if packet.reason_code >= 0x80:  # [MQTT-4.3.3-4]: the exchange ends here
         session.land(packet.packet_id)
+        if delivery.kept is not None:
+            conn.broker.queues.settle(session, delivery)
         _go_on(conn, session)
         return
     if not delivery.released:
         delivery.released = True
+        if delivery.kept is not None:
+            conn.broker.queues.released(session)
         _acked(conn, delivery, packet.properties)
-    # Not past a CONNACK that still waits ([MQTT-3.2.0-1]), and counted as what the client has to read.
-    conn.journal.answer(conn, encoder.encode_pubrel(conn.version, packet.packet_id))
+    pubrel = encoder.encode_pubrel(conn.version, packet.packet_id)
+    if delivery.kept is not None:
+        # Only when it is stored that PUBREC has come: after a crash no PUBLISH may follow this PUBREL.
+        conn.journal.ack(conn, pubrel)
+    else:
+        # Not past a CONNACK that still waits ([MQTT-3.2.0-1]), and counted as what the client has to read.
+        conn.journal.answer(conn, pubrel)
 
 
 def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
@@ -251,6 +345,8 @@ def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
     if delivery is None or not delivery.released:
         return
     session.land(packet.packet_id)
+    if delivery.kept is not None:
+        conn.broker.queues.settle(session, delivery)
     _go_on(conn, session)
 
 

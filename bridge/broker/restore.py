@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,21 +22,42 @@ def restore(broker: Broker) -> int:
     Their wills are published and their disconnected events fire, so that no receiver shows a ghost for ever.
     Returns how many connections were lost.
     """
-    _sessions(broker)
+    steps = restore_steps(broker)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return int(end.value)
+
+
+def restore_steps(broker: Broker) -> Generator[None, None, int]:
+    """The same in steps of some milliseconds, so that the loop can do something else in between."""
+    connected = _sessions(broker)
+    yield from broker.queues.load(broker.sessions, connected)
+    now = broker.loop.time()
+    yield from broker.retained.load(broker.journal.store, broker.stored_clock(), now)
+    for session in broker.sessions.values():
+        for topic_filter, owed in (session.owed or {}).items():
+            owed.messages = broker.retained.find(topic_filter, now)
     return sum(_connection(broker, serial, row) for serial, row in broker.rows.connections().items())
 
 
-def _sessions(broker: Broker) -> None:
+def _sessions(broker: Broker) -> set[str]:
+    """Take up the sessions; returns the client ids of those that were connected."""
+    connected = set()
     now = broker.loop.time()
     now_ms = broker.now_ms()
     for clientid, (session, away_since) in broker.rows.sessions().items():
         broker.sessions[clientid] = session
         for subscribed in session.subscriptions.values():
             broker.subscriptions.add(subscribed)
+        if not away_since:
+            connected.add(clientid)
         # A clock that jumped back must not lengthen a session's life.
         away = max(0.0, (now_ms - away_since) / 1000) if away_since else 0.0
         session.expires_at = now + max(0.0, session.expiry - away)
         broker.away[clientid] = session
+    return connected
 
 
 def _connection(broker: Broker, serial: int, row: ConnectionRow) -> bool:

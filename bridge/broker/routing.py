@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import Client, Message
 from bridge.broker.hooks import NO_ACL
-from bridge.broker.outgoing import deliver, enqueue, give_up
+from bridge.broker.outgoing import deliver, enqueue, give_up, keep, launch, send_launched, takes_now
 from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt.packets import Publish
 
 if TYPE_CHECKING:
+    from bridge.broker.queues import Kept
     from bridge.broker.server import Broker
-    from bridge.broker.session import Session
+    from bridge.broker.session import Session, Subscribed
+    from bridge.broker.subscriptions import Match, Matched
     from bridge.mqtt.packets import Will
 
 log = logging.getLogger(__name__)
+
+Run = list[tuple["Session", Delivery, int]]
+"""Messages that follow each other, to be sent when they are durable: to whom, and the packet id of what is
+already in flight to a stored session, else 0."""
 
 
 def make_message(broker: Broker, client: Client, publish: Publish, ts: int, number: int) -> Message:
@@ -92,13 +98,13 @@ def _accept(broker: Broker, client: Client, packet: Publish, sender: Session | N
     if message.retain:
         retain(broker, message)
     broker.stats.received += 1
-    anyone = broker.subscriptions.match(packet.topic).anyone
-    if anyone:
-        broker.journal.after(route, broker, message, sender)
+    matched = broker.subscriptions.match(packet.topic)
+    if matched.anyone:
+        hand_on(broker, message, sender, matched)
     else:
         for on_dropped in hooks.on_dropped:
             on_dropped(client, packet, ts, number, "no_subscribers")
-    return Published(0, number, anyone)
+    return Published(0, number, matched.anyone)
 
 
 def drop(broker: Broker, client: Client, publish: Publish, reason: str) -> None:
@@ -112,50 +118,131 @@ def retain(broker: Broker, message: Message) -> None:
     """Keep, replace or delete the topic's retained message."""
     if not broker.retained.keep(message, broker.loop.time()) and broker.retained.refused == 1:
         log.warning("mqtt.max_retained: the bound is reached, further messages are not retained")
+    broker.journal.touch()
+
+
+def hand_on(broker: Broker, message: Message, sender: Session | None, matched: Matched) -> None:
+    """Give an accepted message to all who get it, once it is durable.
+
+    What stored sessions are to get joins the batch now, so that it is stored when the publisher is told.
+    """
+    if matched.durable and message.qos:
+        run = broker.run
+        if run is None:
+            run = broker.run = []
+            broker.journal.after(_dispatch, broker, run)
+        _keep(broker, message, sender, matched, run)
+    else:
+        broker.run = None  # what comes later must not overtake this
+        broker.journal.after(route, broker, message, sender)
 
 
 def route(broker: Broker, message: Message, sender: Session | None) -> None:
     """Give a message to everybody who subscribed to its topic."""
-    hooks = broker.hooks
     matched = broker.subscriptions.match(message.topic)
     if not matched.anyone:
         _dropped(broker, message)
-    for found in matched.matches:
-        match = found
-        if match.session is sender:
-            local = match.local
-            if local is None:
-                retained = message.retain and match.retain_as_published
-                for on_delivery_dropped in hooks.on_delivery_dropped:
-                    on_delivery_dropped(
-                        sender.client, message, min(message.qos, match.qos), retained, "no_local"
-                    )
-                continue
-            match = local
-        _deliver(
-            broker,
-            match.session,
-            Delivery(
-                message,
-                min(message.qos, match.qos),
-                message.retain and match.retain_as_published,
-                match.identifiers,
-            ),
-        )
+    for match in matched.matches:
+        delivery = _to_match(broker, message, sender, match)
+        if delivery is not None:
+            _deliver(broker, match.session, delivery)
     for group in matched.groups:
         member = group.pick()
         if member is not None:
-            options = member.options
-            _deliver(
-                broker,
-                member.session,
-                Delivery(
-                    message,
-                    min(message.qos, options.qos),
-                    message.retain and options.retain_as_published,
-                    None if member.identifier is None else [member.identifier],
-                ),
-            )
+            _deliver(broker, member.session, _to_member(message, member))
+
+
+def _to_match(broker: Broker, message: Message, sender: Session | None, match: Match) -> Delivery | None:
+    if match.session is sender:
+        local = match.local
+        if local is None:
+            retained = message.retain and match.retain_as_published
+            for on_delivery_dropped in broker.hooks.on_delivery_dropped:
+                on_delivery_dropped(sender.client, message, min(message.qos, match.qos), retained, "no_local")
+            return None
+        match = local
+    return Delivery(
+        message,
+        min(message.qos, match.qos),
+        message.retain and match.retain_as_published,
+        match.identifiers,
+    )
+
+
+def _to_member(message: Message, member: Subscribed) -> Delivery:
+    options = member.options
+    return Delivery(
+        message,
+        min(message.qos, options.qos),
+        message.retain and options.retain_as_published,
+        None if member.identifier is None else [member.identifier],
+    )
+
+
+def _keep(broker: Broker, message: Message, sender: Session | None, matched: Matched, run: Run) -> None:
+    """Keep a message for stored sessions; what is to be sent once it is durable joins `run`.
+
+    What waits in a stored session's queue is not in it: it goes out when the client takes it.
+    """
+    kept: Kept | None = None
+    waiting: Delivery | None = None  # one for all queues of those who get it alike
+    got: set[Session] | None = set() if matched.groups else None
+    for found in matched.matches:
+        match = found
+        session = match.session
+        if session is sender and match.local is not match:
+            if match.local is None:
+                _to_match(broker, message, sender, match)  # tells of it
+                continue
+            match = match.local
+        qos = match.qos if match.qos < message.qos else message.qos
+        retain = message.retain and match.retain_as_published
+        if not session.stored or not qos:
+            run.append((session, Delivery(message, qos, retain, match.identifiers), 0))
+            continue
+        if kept is None:
+            kept = broker.queues.add(message)
+        if got is not None:
+            got.add(session)
+        if session.connection is not None and takes_now(session):
+            delivery = Delivery(message, qos, retain, match.identifiers)
+            broker.queues.claim(kept, session, delivery)
+            run.append((session, delivery, launch(broker, session, delivery, kept)))
+            continue
+        if (
+            waiting is None
+            or waiting.qos != qos
+            or waiting.retain != retain
+            or waiting.identifiers is not match.identifiers
+        ):
+            waiting = Delivery(message, qos, retain, match.identifiers)
+        keep(broker, session, waiting, kept)
+    for group in matched.groups:
+        member = group.pick()
+        if member is None:
+            continue
+        session = member.session
+        delivery = _to_member(message, member)
+        if not session.stored or not delivery.qos:
+            run.append((session, delivery, 0))
+            continue
+        if kept is None or got is None or session in got:  # a place is good for one delivery a session
+            kept, got = broker.queues.add(message), set()
+        got.add(session)
+        if takes_now(session):
+            broker.queues.claim(kept, session, delivery)
+            run.append((session, delivery, launch(broker, session, delivery, kept)))
+        else:
+            keep(broker, session, delivery, kept)
+
+
+def _dispatch(broker: Broker, run: Run) -> None:
+    """The messages of a run are durable: send them."""
+    for session, delivery, packet_id in run:
+        if packet_id:
+            send_launched(session, delivery, packet_id)
+        elif broker.sessions.get(session.clientid) is session:
+            _deliver(broker, session, delivery)
 
 
 def _dropped(broker: Broker, message: Message) -> None:

@@ -5,7 +5,7 @@
 * `subscription`: their subscriptions, a row each, so that one more costs the same however many there are.
 * `qos2`: packet ids that are open, so that a QoS 2 message is published once also over a crash.
 
-Queued and retained messages live in memory so far.
+Messages that wait for stored sessions are the business of queues.py, retained ones that of retained.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.broker.client import Client
-from bridge.broker.session import Session, Subscribed, filter_size
+from bridge.broker.session import Owed, Session, Subscribed, filter_size
 from bridge.journal.journal import Journal
 from bridge.mqtt.packets import Subscription, Will
 
@@ -46,6 +46,20 @@ class SessionRow(msgspec.Struct, array_like=True):
     proto_ver: int
     expiry: int
     away_since: int
+    since: int = 0  # sequence: messages below it were before the session
+
+
+class SubscriptionRow(msgspec.Struct, array_like=True):
+    """A subscription of a stored session. `owed`: it has still to get retained messages."""
+
+    options: Subscription
+    identifier: int | None
+    owed: bool = False
+
+
+def owed_nothing(row: SubscriptionRow) -> Owed:
+    """Stands for retained messages that are not yet read."""
+    return Owed(iter(()), row.options.qos, None if row.identifier is None else [row.identifier])
 
 
 class Rows:
@@ -66,7 +80,9 @@ class Rows:
     def save(self, session: Session, away_since: int = 0) -> None:
         """Write a persistent session as it is now."""
         client = session.client
-        row = SessionRow(client.username, client.peername, client.proto_ver, session.expiry, away_since)
+        row = SessionRow(
+            client.username, client.peername, client.proto_ver, session.expiry, away_since, session.since
+        )
         self._journal.put(SESSION, session.clientid, self._encode(row))
         session.stored = True
 
@@ -81,10 +97,10 @@ class Rows:
         for packet_id in session.awaiting_rel:
             self.close_id(session, packet_id)
 
-    def subscribed(self, subscribed: Subscribed) -> None:
-        """A stored session has a new subscription, or other options for one."""
+    def subscribed(self, subscribed: Subscribed, *, owed: bool = False) -> None:
+        """A stored session has a new subscription, other options for one, or has got what it was owed."""
         options = subscribed.options
-        row = self._encode((options, subscribed.identifier))
+        row = self._encode(SubscriptionRow(options, subscribed.identifier, owed))
         self._journal.put(SUBSCRIPTION, f"{subscribed.session.clientid}\0{options.topic_filter}", row)
 
     def unsubscribed(self, session: Session, topic_filter: str) -> None:
@@ -105,7 +121,10 @@ class Rows:
         return {int(key): decode(value) for key, value in self._journal.store.load(CONNECTION)}
 
     def sessions(self) -> dict[str, tuple[Session, int]]:
-        """The persistent sessions with their open packet ids, and since when each has been away (Unix ms)."""
+        """The persistent sessions with their open packet ids, and since when each has been away (Unix ms).
+
+        `owed` names the subscriptions that have still to get retained messages; these are not yet known.
+        """
         decode = msgspec.msgpack.Decoder(SessionRow).decode
         sessions: dict[str, tuple[Session, int]] = {}
         for clientid, value in self._journal.store.load(SESSION):
@@ -115,15 +134,18 @@ class Rows:
             )
             session = Session(clientid, row.expiry, client)
             session.stored = True
+            session.since = session.position = row.since
             sessions[clientid] = (session, row.away_since)
-        decode_subscription = msgspec.msgpack.Decoder(tuple[Subscription, int | None]).decode
+        decode_subscription = msgspec.msgpack.Decoder(SubscriptionRow).decode
         for key, value in self._journal.store.load(SUBSCRIPTION):
             clientid, _, topic_filter = key.partition("\0")
             if clientid in sessions:
                 session = sessions[clientid][0]
-                options, identifier = decode_subscription(value)
-                session.subscriptions[topic_filter] = Subscribed(session, options, identifier)
+                found = decode_subscription(value)
+                session.subscriptions[topic_filter] = Subscribed(session, found.options, found.identifier)
                 session.subscription_bytes += filter_size(topic_filter)
+                if found.owed:
+                    session.owed = {**(session.owed or {}), topic_filter: owed_nothing(found)}
             else:
                 self._journal.put(SUBSCRIPTION, key, None)
         for key, _ in self._journal.store.load(QOS2):

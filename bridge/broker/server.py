@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -12,14 +13,18 @@ from bridge.broker.connection import Connection
 from bridge.broker.hooks import HookChain, Hooks
 from bridge.broker.limits import Limits
 from bridge.broker.listeners import Listening
+from bridge.broker.outgoing import give_up
+from bridge.broker.queues import Queues
+from bridge.broker.records import Clock
 from bridge.broker.retained import Retained
-from bridge.broker.routing import publish_will
+from bridge.broker.routing import Run, publish_will
 from bridge.broker.rows import ConnectionRow, Rows
 from bridge.broker.session import Session, will_delay
 from bridge.broker.stats import Stats
 from bridge.broker.subscriptions import Subscriptions
 from bridge.broker.turn import Turn
 from bridge.config.settings import Listener, Mqtt
+from bridge.journal.batch import Change
 from bridge.journal.journal import Journal
 from bridge.mqtt.packets import Connect, Properties
 from bridge.mqtt.reasons import ReasonCode
@@ -30,6 +35,8 @@ SWEEP_S = 0.5
 """How often time limits are looked at: keepalive, CONNECT, session expiry, delayed wills."""
 LINGER_S = 10.0
 """How long a client may take to read the rest after its end, before its network connection is cut."""
+FULL_LOG_S = 10.0
+"""How often a reached bound of all queues is logged."""
 SWEEP_STEP = 512
 """Connections, and sessions, that are looked at in one turn."""
 LOOK_S = 5.0
@@ -58,12 +65,15 @@ class Broker:
         self.away: dict[str, Session] = {}  # those of `sessions` that are not connected
         self.connections: set[Connection] = set()
         self.subscriptions = Subscriptions()
+        self.origin = f"{int(clock() * 1000):012X}{secrets.randbits(32):08X}"  # what message ids begin with
+        self.queues = Queues(self, settings.max_mqueue_total_bytes)
         self.retained = Retained(settings.max_retained, settings.max_retained_bytes)
         # Retained messages that the broker makes when it is asked for them, by topic filter.
         self.own_retained: Callable[[str], Iterator[Message]] | None = None
         self.turn = Turn(loop, settings.turn_bytes)
         self.numbered = 0  # of the latest message that a client published
         self.serial = 0  # of the latest connection; the key of its row
+        self.run: Run | None = None  # messages of the open batch that go out together
         self.read_at = 0  # Unix ms at which the data that is being processed was read
         self.reading: Connection | None = None  # whose data is being processed
         # What a client may have open towards us (section 3.3.4).
@@ -75,11 +85,34 @@ class Broker:
         self._sweeper: asyncio.TimerHandle | None = None
         self._due_connections: list[Connection] = []  # that this round has still to look at
         self._due_sessions: list[Session] = []
+        self._queues_logged = -FULL_LOG_S
+        journal.state = self._changes
         journal.on_stall.append(lambda stalled: self.turn.hold("store", stalled))
 
     def now_ms(self) -> int:
         """Unix time in milliseconds."""
         return int(self._clock() * 1000)
+
+    def stored_clock(self) -> Clock:
+        """Between loop time and what the store has."""
+        return Clock(self.loop.time(), self.now_ms())
+
+    def _changes(self) -> list[Change]:
+        """What the journal's next commit has to hold of sessions and retained messages."""
+        self.run = None
+        changes = self.queues.changes()
+        if self.retained.dirty:
+            changes += self.retained.changes(self.stored_clock(), self.origin)
+        return changes
+
+    def queues_full(self) -> None:
+        """Tell, now and then, that no more may wait for sessions."""
+        now = self.loop.time()
+        if now - self._queues_logged > FULL_LOG_S:
+            self._queues_logged = now
+            log.warning(
+                "mqtt.max_mqueue_total_bytes: the bound is reached, messages to absent clients are lost"
+            )
 
     # -- listeners and connections -----------------------------------------------------------------------
 
@@ -134,6 +167,8 @@ class Broker:
             self._sweeper.cancel()
         for connection in list(self.connections):
             connection.end("server_shutting_down", ReasonCode.SERVER_SHUTTING_DOWN)
+        self.queues.finish()
+        self.journal.touch()
 
     def accept(self, connection: Connection) -> bool:
         """Whether one more network connection stays open, be it to be refused (`Limits.admit`)."""
@@ -188,6 +223,7 @@ class Broker:
         present = session is not None
         if session is None:
             session = self.sessions[client.clientid] = Session(client.clientid, expiry, client)
+            session.since = session.position = self.queues.position
         else:
             del self.away[client.clientid]
             session.client = client
@@ -201,7 +237,7 @@ class Broker:
         if expiry:
             self.rows.save(session)
         else:
-            self.rows.forget(session)
+            self._forget(session, ends=False)
         stats = self.stats
         stats.sessions_opened += 1
         stats.most_sessions = max(stats.most_sessions, len(self.sessions))
@@ -257,6 +293,7 @@ class Broker:
         if session.expiry:
             session.expires_at = now + session.expiry
             self.rows.save(session, self.now_ms())
+            self.queues.away(session)
         else:
             self.terminate(session, reason)
 
@@ -268,12 +305,22 @@ class Broker:
         for topic_filter in session.subscriptions:
             self.subscriptions.remove(session.clientid, topic_filter)
         self._settle_will(session)
-        self.rows.forget(session)
+        self._forget(session, ends=True)
         if reason == "discarded":
             for on_discarded in self.hooks.on_session_discarded:
                 on_discarded(session.client)
+        if self.hooks.on_delivery_dropped:
+            for delivery in (*session.inflight.values(), *session.queue):
+                if not delivery.sent:
+                    give_up(self, session, delivery, "session_terminated")
         for on_terminated in self.hooks.on_terminated:
             on_terminated(session.client, reason)
+
+    def _forget(self, session: Session, *, ends: bool) -> None:
+        """The session is not, or no more, in the store."""
+        if session.stored:
+            self.queues.forget(session, ends=ends)
+            self.rows.forget(session)
 
     def _settle_will(self, session: Session) -> None:
         """Publish a delayed will, if there is one."""
@@ -302,6 +349,9 @@ class Broker:
             self._due_connections = list(self.connections)
         if not self._due_sessions:
             self._due_sessions = list(self.away.values())
+        self.queues.compact()
+        if self.retained.expire(self.loop.time()):
+            self.journal.touch()
         self._sweep_on()
 
     def _sweep_on(self) -> None:
@@ -331,12 +381,15 @@ class Broker:
                 connection.end("keepalive_timeout", ReasonCode.KEEP_ALIVE_TIMEOUT)  # [MQTT-3.1.2-22]
         del due[-SWEEP_STEP:]
         away = self._due_sessions
-        for session in away[-SWEEP_STEP:]:
+        budget = SWEEP_STEP
+        while away and budget > 0:
+            session = away.pop()
+            budget -= 1
             if session.will_due is not None and session.will_due[0] <= now:
                 self._settle_will(session)
             if session.expires_at is not None and session.expires_at <= now and self._is_away(session):
+                budget -= len(session.queue) + len(session.subscriptions)
                 self.terminate(session, "expired")
-        del away[-SWEEP_STEP:]
         if due or away:
             self.loop.call_soon(self._sweep_on)
 

@@ -19,6 +19,7 @@ from bridge.mqtt.packets import Properties, Subscription, Will
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
+    from bridge.broker.queues import Kept
 
 MAX_PACKET_ID = 65535
 
@@ -44,17 +45,28 @@ def filter_size(topic_filter: str) -> int:
 
 
 class Delivery:
-    """A message on its way to one session. `released`: PUBREC has come, PUBREL is what is in flight."""
+    """A message on its way to one session. `released`: PUBREC has come, PUBREL is what is in flight.
 
-    __slots__ = ("identifiers", "message", "qos", "released", "retain", "sent")
+    `kept`: its place in the store, where the session is stored and the message acknowledged. One that is kept
+    and waits may stand in several queues: it is `own`ed before it is sent.
+    """
+
+    __slots__ = ("identifiers", "kept", "message", "qos", "released", "retain", "sent")
 
     def __init__(self, message: Message, qos: int, retain: bool, identifiers: list[int] | None) -> None:
         self.message = message
         self.qos = qos
         self.retain = retain
         self.identifiers = identifiers
+        self.kept: Kept | None = None
         self.released = False
         self.sent = False  # whether it went out before, so that a resend says DUP
+
+    def own(self) -> Delivery:
+        """Another one like it."""
+        delivery = Delivery(self.message, self.qos, self.retain, self.identifiers)
+        delivery.kept = self.kept
+        return delivery
 
 
 class Owed:
@@ -83,11 +95,14 @@ class Session:
         "inflight_bytes",
         "next_id",
         "owed",
+        "position",
         "queue",
         "queue_bytes",
+        "since",
         "stored",
         "subscription_bytes",
         "subscriptions",
+        "unsent",
         "will_due",
     )
 
@@ -107,6 +122,9 @@ class Session:
         self.owed: dict[str, Owed] | None = None  # by topic filter
         self.awaiting_rel = _NO_IDS  # QoS 2 ids received and not yet released
         self.next_id = 0
+        self.since = 0  # of a stored one: messages with a lower sequence were before it
+        self.position = 0  # and those with a lower one than this were sent
+        self.unsent = 0  # bytes of messages in flight that go out when a commit is durable
         self.dropped = 0
         # A delayed will (section 3.1.3.2.2): loop time, client, will, serial of its connection's row.
         self.will_due: tuple[float, Client, Will, int] | None = None
@@ -131,6 +149,21 @@ class Session:
         self.queue.append(delivery)
         self.queue_bytes += size
         return lost
+
+    def restore(self, delivery: Delivery) -> None:
+        """Put it at the queue's end, whatever the bounds are now."""
+        if self.queue is _NO_QUEUE:
+            self.queue = deque()
+        self.queue.append(delivery)
+        self.queue_bytes += delivery.message.size
+
+    def disown(self) -> None:
+        """What waits is kept in memory alone."""
+        waiting = [delivery.own() for delivery in self.queue]
+        for delivery in waiting:
+            delivery.kept = None
+        if waiting:
+            self.queue = deque(waiting)
 
     def take(self) -> Delivery:
         """The queue's first."""

@@ -42,7 +42,7 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         return
     max_levels = conn.settings.max_topic_levels
     codes: list[int] = []
-    granted: list[tuple[Subscription, bool]] = []
+    wanting: list[Subscription] = []
     for wanted in packet.subscriptions:
         code = 0
         if wanted.topic_filter.count("/") >= max_levels and _levels(wanted.topic_filter) > max_levels:
@@ -61,21 +61,19 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         subscribed = Subscribed(session, wanted, identifier)
         session.subscriptions[wanted.topic_filter] = subscribed
         broker.subscriptions.add(subscribed)
+        # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+        wants = wanted.retain_handling == 0 or (wanted.retain_handling == 1 and not known)
         if session.stored:
-            broker.rows.subscribed(subscribed)
+            broker.rows.subscribed(subscribed, owed=wants and len(broker.retained) > 0)
         codes.append(wanted.qos)
-        granted.append((wanted, known))
+        if wants and (len(broker.retained) or broker.own_retained is not None):
+            wanting.append(wanted)
         for on_subscribed in broker.hooks.on_subscribed:
             on_subscribed(client, wanted, packet.properties)
     answer = encoder.encode_suback(conn.version, packet.packet_id, codes)
     if conn.takes(len(answer)):
         conn.journal.ack(conn, answer)
-    wanting = [
-        subscription
-        for subscription, known in granted  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-        if subscription.retain_handling == 0 or (subscription.retain_handling == 1 and not known)
-    ]
-    if wanting and (len(broker.retained) or broker.own_retained is not None):
+    if wanting:
         conn.journal.after(_owe_retained, conn, wanting, identifier)
 
 

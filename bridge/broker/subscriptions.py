@@ -74,16 +74,22 @@ class Match:
 class Matched:
     """Everybody who gets a topic: sessions by themselves, and one of each group.
 
-    `reserved`: the topic is one that clients may not publish to.
+    `reserved`: the topic is one that clients may not publish to. `durable`: somebody's session may be stored
+    and get more than QoS 0.
     """
 
-    __slots__ = ("anyone", "groups", "matches", "reserved")
+    __slots__ = ("anyone", "durable", "groups", "matches", "reserved")
 
     def __init__(self, matches: list[Match], groups: list[Group], reserved: bool = False) -> None:
         self.reserved = reserved
         self.matches = matches
         self.groups = groups
         self.anyone = bool(matches or groups)
+        self.durable = any(match.qos and match.session.stored for match in matches) or any(
+            member.options.qos and member.session.stored
+            for group in groups
+            for member in group.members.values()
+        )
 
 
 class Subscriptions:

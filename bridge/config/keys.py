@@ -314,6 +314,7 @@ MQTT = Block(
             "max_packet_size": SIZE,
             "max_mqueue_len": INT,
             "max_mqueue_bytes": SIZE,
+            "max_mqueue_total_bytes": SIZE,
             "max_inflight_window": INT,
             "max_awaiting_rel": INT,
             "max_topic_alias": INT,

@@ -213,6 +213,7 @@ class Mqtt(_Block):
     max_packet_size: int = Field(default=10 << 20, ge=64, le=268435455 + 5)
     max_mqueue_len: int = Field(default=2048, ge=1)  # messages queued for one session
     max_mqueue_bytes: int = Field(default=16 << 20, ge=1024)  # one session: queued, in flight, aliases
+    max_mqueue_total_bytes: int = Field(default=256 << 20, ge=1024)  # queued for all stored sessions
     max_inflight_window: int = Field(default=2048, ge=1, le=65535)  # our Receive Maximum, both ways
     max_awaiting_rel: int = Field(default=2048, ge=1, le=65535)  # QoS 2 ids open for one client
     max_topic_alias: int = Field(default=65535, ge=0, le=65535)

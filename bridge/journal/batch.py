@@ -26,6 +26,16 @@ class Put(msgspec.Struct, gc=False):
     value: bytes | None
 
 
+class Chunk(msgspec.Struct, gc=False):
+    """Set a chunk of the messages that wait for the broker's subscribers, or delete it (`body` None).
+
+    The journal does not know its meaning. A number is never used twice but to write its chunk anew.
+    """
+
+    number: int
+    body: bytes | None
+
+
 class Cursor(msgspec.Struct, gc=False):
     """A lane's progress: every event below `position` is settled but those in `holes` (ascending)."""
 
@@ -69,7 +79,7 @@ class Dead(msgspec.Struct, gc=False):
     error: str
 
 
-Change = Put | Cursor | Retry | Settle | Dead
+Change = Put | Chunk | Cursor | Retry | Settle | Dead
 
 
 class Writer(Protocol):

@@ -19,7 +19,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bridge.events.event import Event
-from bridge.journal.batch import INDEX_BITS, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Batch, Change, Put, Writer
+from bridge.journal.batch import (
+    INDEX_BITS,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_EVENTS,
+    Batch,
+    Change,
+    Chunk,
+    Put,
+    Writer,
+)
 from bridge.journal.codec import EVENT_OVERHEAD
 from bridge.journal.store import Store, StoreError, StoreFull, lane_of_space
 
@@ -48,7 +57,14 @@ def _no_low() -> int | None:
 
 def _of_lane(change: Change) -> bool:
     """Whether a change tells of events that were committed before, and so needs none of its batch."""
-    return not isinstance(change, Put) or lane_of_space(change.space) is not None
+    if isinstance(change, Put):
+        return lane_of_space(change.space) is not None
+    return not isinstance(change, Chunk)
+
+
+def _mends(change: Change) -> bool:
+    """Whether it may go before the rest of its batch, since it needs nothing of that and makes room."""
+    return change.body is None if isinstance(change, Chunk) else _of_lane(change)
 
 
 class Journal:
@@ -63,6 +79,7 @@ class Journal:
     ) -> None:
         self.store = store
         self.cursors: Callable[[], Iterable[Change]] = _no_cursors  # progress of lanes, asked at each commit
+        self.state: Callable[[], Iterable[Change]] = _no_cursors  # the broker's, asked at each commit
         self.low: Callable[[], int | None] = _no_low  # lowest batch that a lane still needs; None: nothing
         self.on_commit: list[Callable[[Batch], None]] = []
         self.on_stall: list[Callable[[bool], None]] = []  # True: the store refuses; False: it works again
@@ -177,6 +194,7 @@ class Journal:
 
     def _commit(self) -> None:
         batch = self._open
+        batch.changes.extend(self.state())
         batch.changes.extend(self.cursors())
         if self._closed:
             batches = [*self._closed, batch]
@@ -275,9 +293,9 @@ class Journal:
         nobody needs, and try once more; whether that was written."""
         store = self.store
         try:
-            store.mend([change for batch in batches for change in batch.changes if _of_lane(change)])
+            store.mend([change for batch in batches for change in batch.changes if _mends(change)])
             for batch in batches:
-                batch.changes = [change for change in batch.changes if not _of_lane(change)]
+                batch.changes = [change for change in batch.changes if not _mends(change)]
             for _ in range(MEND_TRIMS):
                 if not self._trim_once():
                     break

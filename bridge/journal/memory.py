@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 
 from bridge.events.event import Event
-from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Change, Cursor, Dead, Put, Retry
+from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Change, Chunk, Cursor, Dead, Put, Retry
 from bridge.journal.codec import DEAD_OVERHEAD, event_size
 from bridge.journal.store import (
     Backlog,
@@ -50,6 +50,7 @@ class MemoryStore:
         self._dead: dict[tuple[int, int], DeadLetter] = {}
         self._pinned: dict[int, tuple[Event, set[int]]] = {}  # with the lanes that refer to it
         self._state: dict[str, dict[str, bytes]] = {}
+        self._chunks: dict[int, bytes] = {}
 
     @property
     def head(self) -> int:
@@ -80,6 +81,10 @@ class MemoryStore:
         for change in changes:
             if isinstance(change, Put):
                 self._put(change)
+            elif isinstance(change, Chunk):
+                self._chunks.pop(change.number, None)
+                if change.body is not None:
+                    self._chunks[change.number] = change.body
             elif change.lane not in self._lanes:
                 continue
             elif isinstance(change, Cursor):
@@ -267,6 +272,14 @@ class MemoryStore:
     def load(self, space: str) -> Iterator[tuple[str, bytes]]:
         """See `Store.load`."""
         yield from sorted(self._state.get(space, {}).items())
+
+    def chunks(self) -> Iterator[tuple[int, bytes]]:
+        """See `Store.chunks`."""
+        yield from sorted(self._chunks.items())
+
+    def chunk(self, number: int) -> bytes | None:
+        """See `Store.chunk`."""
+        return self._chunks.get(number)
 
     def trim(self, before: int, limit: int = 256) -> int:
         """See `Store.trim`."""

@@ -22,7 +22,7 @@ import msgspec
 
 from bridge.events.event import Event
 from bridge.journal import sqlite_schema as schema
-from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Change, Retry
+from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Change, Chunk, Put, Retry
 from bridge.journal.checkpoint import Checkpointer, harmless
 from bridge.journal.codec import (
     decode_holes,
@@ -60,6 +60,7 @@ LEAP = 1 << 20
 _RENEW = LEAP // 4  # after so many batches the number kept in `meta` follows
 
 _STATE_ROWS = 512
+_CHUNK_ROWS = 16
 _TRIM_BYTES = 4 << 20  # bodies deleted in one step
 _SHRINK_PAGES = 128  # free pages given back in one step
 _KEEP_PAGES = 4096  # free pages kept for the next wave
@@ -239,7 +240,7 @@ class SqliteStore:
             if len(rows) == 1 and not changes and not renew:
                 self._db.execute(_INSERT, rows[0])  # a transaction of its own
             elif rows or changes or renew:
-                cost += _CHANGE_COST * len(changes)
+                cost += sum(map(_cost, changes))
                 with self._transaction():
                     if rows:
                         self._db.executemany(_INSERT, rows)
@@ -522,6 +523,24 @@ class SqliteStore:
                 return
             after, operator = rows[-1][0], ">"
 
+    def chunks(self) -> Iterator[tuple[int, bytes]]:
+        """See `Store.chunks`."""
+        after = -1
+        while rows := self._chunk_rows(after):
+            yield from rows
+            after = rows[-1][0]
+
+    @_translated
+    def _chunk_rows(self, after: int) -> list[tuple[int, bytes]]:
+        query = "SELECT number, body FROM queued WHERE number > ? ORDER BY number LIMIT ?"
+        return self._db.execute(query, (after, _CHUNK_ROWS)).fetchall()
+
+    @_translated
+    def chunk(self, number: int) -> bytes | None:
+        """See `Store.chunk`."""
+        row = self._db.execute("SELECT body FROM queued WHERE number = ?", (number,)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def size(self) -> int:
         """See `Store.size`: the file and its write-ahead log."""
         try:
@@ -560,6 +579,15 @@ class SqliteStore:
         except sqlite3.Error as error:
             if not harmless(error):
                 raise
+
+
+def _cost(change: Change) -> int:
+    """What a change writes to the log, roughly, in bytes."""
+    if isinstance(change, Put):
+        return _CHANGE_COST + len(change.value or b"")
+    if isinstance(change, Chunk):
+        return _CHANGE_COST + len(change.body or b"")
+    return _CHANGE_COST
 
 
 def _lane_state(row: tuple[int, str, int, bytes, int, int]) -> LaneState:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
-from bridge.journal.batch import Batch, Change, Cursor, Dead, Put, Retry, Settle
+from bridge.journal.batch import Batch, Change, Chunk, Cursor, Dead, Put, Retry, Settle
 from bridge.journal.codec import DEAD_OVERHEAD, encode_event, encode_holes
 from bridge.journal.sqlite_log import SqliteLog
 from bridge.journal.store import lane_of_space
@@ -35,6 +35,7 @@ def apply_changes(
     """
     # The last change of a row decides, whatever came before it in the same commit.
     puts: dict[tuple[str, str], bytes | None] = {}
+    chunks: dict[int, bytes | None] = {}
     cursors: dict[int, Cursor] = {}
     outcomes: dict[tuple[int, int], Retry | Settle | Dead] = {}
     for change in changes:
@@ -43,6 +44,8 @@ def apply_changes(
             if owner is not None and owner not in lanes:
                 continue
             puts[change.space, change.key] = change.value
+        elif isinstance(change, Chunk):
+            chunks[change.number] = change.body
         elif isinstance(change, Cursor):
             cursors[change.lane] = change
         elif change.lane in lanes:
@@ -53,6 +56,15 @@ def apply_changes(
             "UPDATE lanes SET position = ?, holes = ? WHERE id = ?",
             [(c.position, encode_holes(c.holes), c.lane) for c in cursors.values()],
         )
+    if chunks:
+        gone = [(number,) for number, body in chunks.items() if body is None]
+        if gone:  # first: its pages take what comes
+            many("DELETE FROM queued WHERE number = ?", gone)
+        if len(gone) < len(chunks):
+            many(
+                "INSERT OR REPLACE INTO queued VALUES (?, ?)",
+                [(number, body) for number, body in chunks.items() if body is not None],
+            )
     if puts:
         kept = [(*place, value) for place, value in puts.items() if value is not None]
         if kept:

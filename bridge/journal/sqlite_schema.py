@@ -6,6 +6,7 @@
 * `retries`, `dead`: rows for what does not go smoothly. `pinned` holds a copy of their events, so that
   trimming never waits for them; the index on `seq` tells when nothing refers to a copy any more.
   Each dead letter's `size` is what it takes roughly; `dead_totals` sums them up, kept by triggers.
+* `queued`: chunks of messages that wait for the broker's subscribers, opaque here. They never hold the log.
 * `state`: the broker's rows, opaque here but for those that go with a lane (`lane_space`).
 * `meta`: `version`, `store` (the store's id), `next_batch` (see `Store.next_batch`).
 """
@@ -57,6 +58,10 @@ MIGRATIONS: list[str] = [
         UPDATE dead_totals SET letters = letters - 1, bytes = bytes - old.size WHERE lane = old.lane;
     END;
     UPDATE state SET space = 'endpoint/' || key, key = 'health' WHERE space = 'endpoint';
+    """,
+    # The messages that wait for subscribers.
+    """
+    CREATE TABLE queued(number INTEGER PRIMARY KEY, body BLOB NOT NULL);
     """,
 ]
 """Statements that bring a store from version i to i + 1, by i. Each runs once, in one transaction with the

@@ -171,6 +171,12 @@ class Store(Protocol):
     def load(self, space: str) -> Iterator[tuple[str, bytes]]:
         """The state rows of a space, by key."""
 
+    def chunks(self) -> Iterator[tuple[int, bytes]]:
+        """The chunks of queued messages by their number, ascending. Not while they are written."""
+
+    def chunk(self, number: int) -> bytes | None:
+        """One chunk; None if there is none of that number."""
+
     def trim(self, before: int, limit: int = 256) -> int:
         """Delete up to `limit` batches numbered below `before`; how many went. Pinned events stay."""
 
@@ -179,7 +185,8 @@ class Store(Protocol):
 
     def mend(self, changes: Sequence[Change]) -> None:
         """After a commit was refused with StoreFull: write these changes, which are those of lanes to events
-        that were committed before, from what is kept in reserve. Then more of the log can be trimmed.
+        that were committed before and chunks that are deleted, from what is kept in reserve. Then more of the
+        log can be trimmed.
 
         Raises StoreError where nothing was written.
         """

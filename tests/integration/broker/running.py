@@ -95,7 +95,9 @@ class Running:
         self.recorder = Recorder()
         self.events: list[Event] = []
         self.journal.on_commit.append(self._committed)
-        self.broker.set_hooks([EventFeed(self.journal, rules), self.recorder, *hooks])
+        feed = EventFeed(self.journal, rules)
+        self.broker.origin = feed.origin
+        self.broker.set_hooks([feed, self.recorder, *hooks])
         self.ports: list[int] = []
         self.lost = 0
         self.clients: list[Client] = []
