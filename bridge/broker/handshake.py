@@ -113,8 +113,8 @@ def _keepalive(conn: Connection, asked: int, code: int) -> tuple[int, int]:
     """The keepalive that holds, and the reason code so far or the one that refuses it (section 3.2.2.3.14).
 
     Only MQTT 5 can tell a client to use another one. An older client that asks for more is refused, with
-    return code 2 as in mosquitto: none of that version fits. One that asks for none is let be: there is nothing
-    it could be told, and many small devices do.
+    return code 2 as in mosquitto: none of that version fits. One that asks for none is let be, as many small
+    devices do: there is nothing it could be told.
     """
     limit = conn.settings.max_keepalive
     if limit is None or 0 < asked <= limit:
