@@ -185,6 +185,7 @@ def _feed(conn: Connection, session: Session) -> None:
             conn.journal.after(send_launched, session, delivery, packet_id)
         else:
             keep(conn.broker, session, delivery, kept)
+        conn.broker.queues.refer(kept)
     conn.feeding = True
     conn.broker.loop.call_soon(_feed_on, conn)
 

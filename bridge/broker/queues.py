@@ -159,24 +159,30 @@ class Queues:
         return kept
 
     def claim(self, kept: Kept, session: Session, delivery: Delivery) -> None:
-        """The session is to get this message, which was added in this turn; once for each `Kept`."""
+        """The session is to get this message, which was added in this turn; once for each `Kept`.
+
+        `refer` has to follow before anything else happens.
+        """
         chunk = kept.chunk
         places = chunk.places
         place = places.get(session)
         if place is None:
             place = places[session] = len(places)
-        to = kept.to
-        to.append(place)
-        to.append(delivery.qos | RETAIN_BIT if delivery.retain else delivery.qos)
+        kept.to += (place, delivery.qos | RETAIN_BIT if delivery.retain else delivery.qos)
         if delivery.identifiers is not None:
             if kept.identifiers is None:
                 kept.identifiers = {}
             kept.identifiers[place] = delivery.identifiers
         delivery.kept = kept
-        if not kept.refs:
-            self._need(kept, chunk)
-        kept.refs += 1
-        self.bytes += DELIVERY_SIZE
+
+    def refer(self, kept: Kept) -> None:
+        """All sessions that get the message have claimed it."""
+        more = (len(kept.to) >> 1) - kept.refs
+        if more:
+            if not kept.refs:
+                self._need(kept, kept.chunk)
+            kept.refs += more
+            self.bytes += more * DELIVERY_SIZE
 
     def _need(self, kept: Kept, chunk: _Chunk) -> None:
         size = kept.message.size
