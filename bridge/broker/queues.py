@@ -194,8 +194,10 @@ class Queues:
     def _release(self, kept: Kept) -> None:
         self.bytes -= DELIVERY_SIZE
         kept.refs -= 1
-        if kept.refs:
-            return
+        if not kept.refs:
+            self._unneeded(kept)
+
+    def _unneeded(self, kept: Kept) -> None:
         chunk = kept.chunk
         chunk.entries[kept.seq & _CHUNK_ENTRIES] = None
         chunk.live -= 1
@@ -222,13 +224,19 @@ class Queues:
 
     # -- sessions ------------------------------------------------------------------------------------------
 
-    def launched(self, session: Session, kept: Kept, qos: int) -> None:
-        """A message of the session goes in flight. All that it has to get before was launched."""
+    def launch(self, kept: Kept, session: Session, delivery: Delivery) -> int:
+        """Put a message of the session in flight, to be sent once that is durable; its packet id.
+
+        All that the session has to get before was launched before.
+        """
+        packet_id = session.launch(delivery)
+        session.unsent += delivery.message.size
         session.position = kept.seq + 1
-        if qos == 2:
+        if delivery.qos == 2:
             self._urgent[session] = None
-        else:
+        elif session not in self._lazy:
             self._mark(session)
+        return packet_id
 
     def released(self, session: Session) -> None:
         """PUBREC has come: stored before the PUBREL that the caller lets wait for the commit."""
@@ -239,15 +247,18 @@ class Queues:
         kept = delivery.kept
         if kept is not None:
             delivery.kept = None
-            self._release(kept)
-            self._mark(session)
+            self.bytes -= DELIVERY_SIZE
+            kept.refs -= 1
+            if not kept.refs:
+                self._unneeded(kept)
+            if session not in self._lazy:
+                self._mark(session)
 
     def _mark(self, session: Session) -> None:
-        if session not in self._lazy:
-            self._lazy[session] = None
-            if not self._waking:
-                self._waking = True
-                self._broker.loop.call_later(LAZY_S, self._wake)
+        self._lazy[session] = None
+        if not self._waking:
+            self._waking = True
+            self._broker.loop.call_later(LAZY_S, self._wake)
 
     def _wake(self) -> None:
         self._waking = False
@@ -415,10 +426,10 @@ class Queues:
         queue = session.queue
         while queue and queue[0].qos == 1 and len(session.inflight) < window:
             delivery = session.take().own()
-            session.launch(delivery)
             delivery.sent = True
             if delivery.kept is not None:
-                self.launched(session, delivery.kept, 1)
+                self.launch(delivery.kept, session, delivery)
+                session.unsent = 0
 
     def _load_chunk(
         self,

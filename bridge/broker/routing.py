@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import Client, Message
 from bridge.broker.hooks import NO_ACL
-from bridge.broker.outgoing import deliver, enqueue, give_up, keep, launch, send_launched, takes_now
+from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launched, takes_now
 from bridge.broker.records import RETAIN_BIT
 from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt.packets import Publish
@@ -218,7 +218,7 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
         if session.connection is not None and takes_now(session):
             delivery = Delivery(message, qos, retain, match.identifiers)
             queues.claim(kept, session, delivery)
-            run.append((session, delivery, launch(broker, session, delivery, kept)))
+            run.append((session, delivery, queues.launch(kept, session, delivery)))
             continue
         if (
             waiting is None
@@ -261,7 +261,7 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
         got.add(session)
         if takes_now(session):
             queues.claim(kept, session, delivery)
-            run.append((session, delivery, launch(broker, session, delivery, kept)))
+            run.append((session, delivery, queues.launch(kept, session, delivery)))
         else:
             keep(broker, session, delivery, kept)
         queues.refer(kept)
