@@ -111,6 +111,7 @@ class Webhooks:
         self._gone: list[int] = []  # lanes of managed ones that were removed, with rows that are left
         self._discarding: asyncio.Task[None] | None = None
         self._leaving: dict[int, Lane] = {}
+        self._refusing: set[int] = set()  # lanes with `on_full = refuse`
         self._just_parked: list[Parked] = []  # of which a batch to come may still have events
         self._conditions: dict[str, Where] = {}  # those in force, by their text
         self._files: dict[str, bytes] = {}  # by endpoint: what its files held when its lane was made
@@ -139,7 +140,7 @@ class Webhooks:
     @property
     def refusing(self) -> bool:
         """Whether an endpoint may turn publishes away (`backlog.on_full = refuse`)."""
-        return any(lane.endpoint.backlog.on_full == "refuse" for lane in self.lanes)
+        return bool(self._refusing)
 
     def low_batch(self) -> int | None:
         """The lowest batch that an endpoint, served or parked, still needs in the log; None: none."""
@@ -198,6 +199,8 @@ class Webhooks:
         lane.on_full = partial(_mark, self._journal.full, lane.id)
         lane.bounds.on_overfull = partial(_mark, self._journal.overfull, lane.id)
         self.dead_bounds.watch(lane, endpoint.dead)
+        if endpoint.backlog.on_full == "refuse":
+            self._refusing.add(lane.id)
         self._files[endpoint.name] = files_digest(endpoint)
         if self.attempts is not None:
             self._log_attempts(lane, self.attempts)
@@ -402,6 +405,7 @@ class Webhooks:
     def _forget(self, lane: Lane) -> None:
         """The lane has stopped, and another one, or none, comes in its place."""
         self.progress.forget(lane)
+        self._refusing.discard(lane.id)
         self._journal.full.discard(lane.id)
         self._journal.overfull.discard(lane.id)
         self._leaving.pop(lane.id, None)
@@ -482,7 +486,7 @@ class Webhooks:
         self.rules.add(
             lane.id, wants.filters, wants.types, detailed=wants.detailed, condition=wants.condition
         )
-        self.dispatcher.set(self.lanes, self._just_parked)
+        self.dispatcher.add(lane)
         lane.start()
         lane.hurry()
         self._tell_rules()
@@ -567,7 +571,7 @@ class Webhooks:
         self._broken.pop(name, None)
         self._files.pop(name, None)
         if lane is not None:
-            self.dispatcher.set(self.lanes, self._just_parked)
+            self.dispatcher.remove(lane.id)
             self.dead_bounds.forget(lane.id)
             self.waiting.pop(lane.id, None)
             self._gone.append(lane.id)
