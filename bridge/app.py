@@ -23,11 +23,12 @@ from bridge.broker.feed import EventFeed
 from bridge.broker.hooks import Hooks
 from bridge.broker.lifting import LiftHooks
 from bridge.broker.listeners import ListenError
+from bridge.broker.own import OwnPublisher
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
-from bridge.config.settings import Mqtt, Settings
+from bridge.config.settings import PUBLISHERS, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
@@ -120,8 +121,9 @@ class App:
         self.webhooks.on_rules = self._endpoint_changed
         self.journal.low = self._low
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
-        self.mqtt = _within_file_limit(settings, [lane.endpoint.pool_size for lane in self.lanes])
+        self.mqtt = _within_file_limit(settings, self._connections())
         self.broker = Broker(self.mqtt, self.journal, self.loop)
+        self.network.local = OwnPublisher(self.broker)
         self._set_hooks()
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.replays = Replays(self.journal, self.retention, self._served)
@@ -161,6 +163,12 @@ class App:
         self.feed.refusing = self.webhooks.refusing
         self.feed.set_rules(self.webhooks.rules)
         self._set_hooks()
+
+    def _connections(self) -> list[int]:
+        """How many each endpoint may have open."""
+        return [
+            1 if isinstance(lane.endpoint, MqttPublisher) else lane.endpoint.pool_size for lane in self.lanes
+        ]
 
     @property
     def lanes(self) -> list[Lane]:
@@ -229,7 +237,11 @@ class App:
         if self.admin is not None:
             lines.append(f"  http api   {self.admin.address}")
         for lane in self.lanes[:SHOWN_WEBHOOKS]:
-            lines.append(f"  webhook    {lane.endpoint.name}: {lane.target.label}")
+            name = lane.endpoint.name
+            kind, name = (
+                ("publisher ", name.removeprefix(PUBLISHERS)) if "." in name else ("webhook   ", name)
+            )
+            lines.append(f"  {kind} {name}: {lane.target.label}")
             sent = [(rule.event, rule.topic) for rule in lane.endpoint.events]
             lines.append(f"  events     {describe(sent, lane.endpoint.types) or 'none'}")
             waiting = self.webhooks.waiting[lane.id]
@@ -400,7 +412,11 @@ class App:
                 return Reloaded(False, [str(error)], warnings, [])
             await self.webhooks.apply(found, settings)
             self.settings = self.settings.model_copy(
-                update={"webhooks": settings.webhooks, "auth": settings.auth}
+                update={
+                    "webhooks": settings.webhooks,
+                    "mqtt_publishers": settings.mqtt_publishers,
+                    "auth": settings.auth,
+                }
             )
             self._rules_changed()
             gc.unfreeze()  # what has ended is to be found

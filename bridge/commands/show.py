@@ -190,7 +190,8 @@ def _attempts(rows: list[dict[str, Any]]) -> None:
 
 
 def _result(row: dict[str, Any]) -> str:
-    return str(row["status"] if row["kind"] is None else row["kind"])
+    # A broker's acknowledgement is no status.
+    return str((row["status"] or "ok") if row["kind"] is None else row["kind"])
 
 
 def _attempt(row: dict[str, Any]) -> str:

@@ -77,14 +77,21 @@ def _read_fields(node: Node, bounds: Range) -> tuple[str, ...]:
 FIELDS = Kind("list of keys", _read_fields, lambda v: "[" + ", ".join(map(quote, v)) + "]")
 
 
+def type_pattern(text: str) -> str:
+    """The name of a type of business event, or a pattern of names. Raises `Bad`."""
+    if not re.fullmatch(r"[A-Za-z0-9_.*?!\[\]-]{1,128}", text):
+        raise Bad("a type or a pattern such as work_order.*")
+    return text
+
+
 def _read_types(node: Node, bounds: Range) -> tuple[str, ...]:
     possible = f"a list of types and patterns such as [work_order.*, job.created], at most {MAX_TYPES}"
     names: list[str] = []
     for item in items(node):
-        text = (plain(item) or "").strip()
-        if not re.fullmatch(r"[A-Za-z0-9_.*?!\[\]-]{1,128}", text):
-            raise Bad(possible)
-        names.append(text)
+        try:
+            names.append(type_pattern((plain(item) or "").strip()))
+        except Bad:
+            raise Bad(possible) from None
     if len(names) > MAX_TYPES:
         raise Bad(possible)
     return tuple(dict.fromkeys(names))
@@ -135,3 +142,33 @@ def _read_node_name(node: Node, bounds: Range) -> str:
 
 
 NODE_NAME = Kind("name", _read_node_name, quote)
+
+
+def _read_level(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    if text is None or len(text) > 256 or not text.isprintable():
+        raise Bad("a text of up to 256 characters, which becomes a level of the topic")
+    return text
+
+
+def _read_mqtt_text(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    if not text or len(text.encode("utf-8", "surrogatepass")) > 65535 or not text.isprintable():
+        raise Bad("a text of 1 to 65535 bytes, no control characters")
+    return text
+
+
+_VERSIONS = {"3": 3, "3.1": 3, "4": 4, "3.1.1": 4, "311": 4, "5": 5, "5.0": 5}
+
+
+def _read_version(node: Node, bounds: Range) -> int:
+    found = _VERSIONS.get((plain(node) or "").strip().lower().removeprefix("mqtt").removeprefix("v"))
+    if found is None:
+        raise Bad("5 (MQTT 5), 4 (3.1.1) or 3 (3.1)")
+    return found
+
+
+LEVEL_VALUE = Kind("text", _read_level, quote)
+"""What a topic's level is made of."""
+MQTT_TEXT = Kind("text", _read_mqtt_text, quote)
+PROTO_VER = Kind("MQTT version", _read_version, str)

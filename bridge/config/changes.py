@@ -8,9 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge.config.settings import Endpoint, Settings
+from bridge.config.settings import AnyEndpoint, Settings
 
-_ALIVE = ("webhooks", "auth")
+_ALIVE = ("webhooks", "mqtt_publishers", "auth")
 """The blocks that a running process takes up."""
 _BLOCKS = {"store": "sqlite"}
 """Fields of the settings whose block has another name in the file."""
@@ -24,10 +24,10 @@ class Changes:
     block is there, and `removed` without it.
     """
 
-    added: tuple[Endpoint, ...] = ()
-    removed: tuple[Endpoint, ...] = ()
-    disabled: tuple[Endpoint, ...] = ()
-    changed: tuple[Endpoint, ...] = ()  # as they are to be
+    added: tuple[AnyEndpoint, ...] = ()
+    removed: tuple[AnyEndpoint, ...] = ()
+    disabled: tuple[AnyEndpoint, ...] = ()
+    changed: tuple[AnyEndpoint, ...] = ()  # as they are to be
     auth: bool = False
     restart: tuple[str, ...] = ()  # blocks of the file
 
@@ -52,7 +52,7 @@ class Reloaded(NamedTuple):
     changes: list[str]
 
 
-def files_digest(endpoint: Endpoint) -> bytes:
+def files_digest(endpoint: AnyEndpoint) -> bytes:
     """A digest of what the files hold that an endpoint names: secrets, certificates, keys."""
     digest = sha256()
     for path in _paths(endpoint.model_dump()):
@@ -75,18 +75,18 @@ def _paths(value: Any) -> Iterator[Path]:
             yield from _paths(part)
 
 
-def _never(endpoint: Endpoint) -> bool:
+def _never(endpoint: AnyEndpoint) -> bool:
     return False
 
 
-def changes(old: Settings, new: Settings, stale: Callable[[Endpoint], bool] = _never) -> Changes:
+def changes(old: Settings, new: Settings, stale: Callable[[AnyEndpoint], bool] = _never) -> Changes:
     """What to do to run with `new` instead of `old`.
 
     `stale` says of an endpoint whose settings are the same whether it has changed all the same.
     """
-    before = {endpoint.name: endpoint for endpoint in old.webhooks if endpoint.enable}
-    after = {endpoint.name: endpoint for endpoint in new.webhooks if endpoint.enable}
-    there = {endpoint.name for endpoint in new.webhooks}
+    before = {endpoint.name: endpoint for endpoint in old.receivers if endpoint.enable}
+    after = {endpoint.name: endpoint for endpoint in new.receivers if endpoint.enable}
+    there = {endpoint.name for endpoint in new.receivers}
     return Changes(
         tuple([endpoint for name, endpoint in after.items() if name not in before]),
         tuple([endpoint for name, endpoint in before.items() if name not in there]),

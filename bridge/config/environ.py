@@ -49,7 +49,7 @@ def _path(root: Node, name: str) -> tuple[str, ...]:
         lower = part.lower()
         if path == ["webhook", "headers"] or (path[:1] == ["webhooks"] and path[2:] == ["headers"]):
             lower = lower.replace("_", "-")
-        if path == ["webhooks"] and lower not in known:
+        if path in (["webhooks"], ["mqtt_publishers"]) and lower not in known:
             lower = next((name for name in known if name.replace("-", "_") == lower), lower)
         if path == ["auth", "password"]:
             path.append(part)  # a user's name has a case of its own

@@ -49,6 +49,12 @@ def read(findings: Findings, node: Node, *, warn_none: bool) -> tuple[Rule, ...]
     return tuple(dict.fromkeys(r for r in made if r is not None))
 
 
+def read_list(findings: Findings, entries: list[Node]) -> tuple[Rule, ...]:
+    """The rules of objects `{ event = …, topic = … }`, none twice."""
+    made = [_rule(findings, entry) for entry in entries]
+    return tuple(dict.fromkeys(rule for rule in made if rule is not None))
+
+
 # --- triggers -----------------------------------------------------------------------------------------------
 
 

@@ -239,7 +239,7 @@ def put(into: dict[str, Any], name: str, value: Any) -> None:
 def given(block: Block, holder: BaseModel, prefix: str = "") -> Iterator[tuple[Key, Any]]:
     """The keys of a block that belong to this part of the settings and differ from their default."""
     for key in block.keys:
-        if key.model is type(holder) and key.name.startswith(prefix):
+        if isinstance(holder, key.model) and key.name.startswith(prefix):
             value = getattr(holder, key.field)
             if value != key.default:
                 yield key, value

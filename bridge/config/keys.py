@@ -14,11 +14,14 @@ from bridge.config.body_kinds import (
     CONDITION,
     ENCODING,
     FIELDS,
+    LEVEL_VALUE,
     LONG_TEXT,
     METHOD,
+    MQTT_TEXT,
     NODE_NAME,
     NOTE,
     PAYLOAD,
+    PROTO_VER,
     TYPE_PREFIX,
     TYPES,
     URI_REFERENCE,
@@ -52,8 +55,10 @@ from bridge.config.settings import (
     Listener,
     Log,
     Mqtt,
+    MqttPublisher,
     NodeSettings,
     RateLimit,
+    Receiver,
     RetryPolicy,
     Rotation,
     Signature,
@@ -155,67 +160,76 @@ BATCH_ENABLE = Key("batch.enable", BOOL, Endpoint, "batch")
 EXPONENTIAL = ("base", "factor", "max_attempts", "max_age")
 """The keys of `retry.exponential`."""
 
-PAYLOAD_KEY = Key("payload", PAYLOAD, Endpoint, "encoding")
+PAYLOAD_KEY = Key("payload", PAYLOAD, Receiver, "encoding")
 """Another spelling of `body.encoding`, with words of its own."""
+
+RECEIVER_KEYS = (
+    Key("enable", BOOL, Receiver, "enable"),
+    Key("note", NOTE, Receiver, "note"),
+    Key("format", FORMAT, Receiver, "format"),
+    PAYLOAD_KEY,
+    Key("include", FIELDS, Receiver, "include"),
+    Key("exclude", FIELDS, Receiver, "exclude"),
+    Key("types", TYPES, Receiver, "types"),
+    Key("where", CONDITION, Receiver, "where"),
+    Key("body.encoding", ENCODING, Receiver, "encoding"),
+    Key("body.base62_limit", SIZE, Receiver, "base62_limit"),
+    Key("body.template", LONG_TEXT, Receiver, "template"),
+    Key("body.type", one_of("json", "text", "form"), Receiver, "template_type"),
+    Key("cloudevents.mode", one_of("structured", "binary"), CloudEvents, "mode"),
+    Key("cloudevents.source", URI_REFERENCE, CloudEvents, "source"),
+    Key("cloudevents.type_prefix", TYPE_PREFIX, CloudEvents, "type_prefix"),
+    Key("cancel_timeout", MILLIS, Receiver, "cancel_timeout"),
+    Key("backlog.max_bytes", SIZE, BacklogBound, "max_bytes"),
+    Key("backlog.max_age", SECONDS, BacklogBound, "max_age"),
+    Key("backlog.on_full", ON_FULL, BacklogBound, "on_full"),
+    Key("retry.schedule", SCHEDULE, RetryPolicy, "schedule"),
+    Key("retry.exponential.base", SECONDS, RetryPolicy, "base"),
+    Key("retry.exponential.factor", FLOAT, RetryPolicy, "factor"),
+    Key("retry.exponential.max_attempts", INT, RetryPolicy, "max_attempts"),
+    Key("retry.exponential.max_age", SECONDS_OR_OFF, RetryPolicy, "max_age"),
+    Key("retry.jitter", FLOAT, RetryPolicy, "jitter"),
+    Key("retry.max_retry_after", SECONDS, RetryPolicy, "max_retry_after"),
+    Key("dead.max_bytes", SIZE, DeadBound, "max_bytes"),
+    Key("dead.max_age", SECONDS, DeadBound, "max_age"),
+    Key("breaker.failures", INT, BreakerPolicy, "failures"),
+    Key("breaker.probe_interval", SECONDS, BreakerPolicy, "probe_interval"),
+    Key("breaker.disable_after", SECONDS_OR_OFF, BreakerPolicy, "disable_after"),
+    Key("ordering", one_of("none", "client", "topic", "endpoint"), Receiver, "ordering"),
+    Key("max_parked", INT, Receiver, "max_parked"),
+    Key("rate_limit.per_second", FLOAT_OR_OFF, RateLimit, "per_second"),
+    Key("rate_limit.burst", INT, RateLimit, "burst"),
+    Key("attempts.successes", INT, AttemptLog, "successes"),
+    Key("attempts.max_age", SECONDS, AttemptLog, "max_age"),
+    Key("attempts.max_rows", INT, AttemptLog, "max_rows"),
+)
+"""What webhooks and publishers of MQTT messages have in common."""
+
+_ALSO = {
+    **{f"retry.{name}": f"retry.exponential.{name}" for name in EXPONENTIAL},
+    "disable_after": "breaker.disable_after",
+    "description": "note",
+}
 
 WEBHOOK = Block(
     "webhook",
     (
-        Key("enable", BOOL, Endpoint, "enable"),
-        Key("note", NOTE, Endpoint, "note"),
         Key("url", TEXT, Endpoint, "url"),
         Key("method", METHOD, Endpoint, "method"),
-        Key("format", FORMAT, Endpoint, "format"),
-        PAYLOAD_KEY,
-        Key("include", FIELDS, Endpoint, "include"),
-        Key("exclude", FIELDS, Endpoint, "exclude"),
-        Key("types", TYPES, Endpoint, "types"),
-        Key("where", CONDITION, Endpoint, "where"),
-        Key("body.encoding", ENCODING, Endpoint, "encoding"),
-        Key("body.base62_limit", SIZE, Endpoint, "base62_limit"),
-        Key("body.template", LONG_TEXT, Endpoint, "template"),
-        Key("body.type", one_of("json", "text", "form"), Endpoint, "template_type"),
-        Key("cloudevents.mode", one_of("structured", "binary"), CloudEvents, "mode"),
-        Key("cloudevents.source", URI_REFERENCE, CloudEvents, "source"),
-        Key("cloudevents.type_prefix", TYPE_PREFIX, CloudEvents, "type_prefix"),
+        *RECEIVER_KEYS,
         Key("abuse_protection", BOOL, Endpoint, "abuse_protection"),
         Key("pool_size", INT, Endpoint, "pool_size"),
-        Key("cancel_timeout", MILLIS, Endpoint, "cancel_timeout"),
-        Key("backlog.max_bytes", SIZE, BacklogBound, "max_bytes"),
-        Key("backlog.max_age", SECONDS, BacklogBound, "max_age"),
-        Key("backlog.on_full", ON_FULL, BacklogBound, "on_full"),
         Key("success", STATUSES, Endpoint, "success"),
-        Key("retry.schedule", SCHEDULE, RetryPolicy, "schedule"),
-        Key("retry.exponential.base", SECONDS, RetryPolicy, "base"),
-        Key("retry.exponential.factor", FLOAT, RetryPolicy, "factor"),
-        Key("retry.exponential.max_attempts", INT, RetryPolicy, "max_attempts"),
-        Key("retry.exponential.max_age", SECONDS_OR_OFF, RetryPolicy, "max_age"),
-        Key("retry.jitter", FLOAT, RetryPolicy, "jitter"),
-        Key("retry.max_retry_after", SECONDS, RetryPolicy, "max_retry_after"),
-        Key("dead.max_bytes", SIZE, DeadBound, "max_bytes"),
-        Key("dead.max_age", SECONDS, DeadBound, "max_age"),
-        Key("breaker.failures", INT, BreakerPolicy, "failures"),
-        Key("breaker.probe_interval", SECONDS, BreakerPolicy, "probe_interval"),
-        Key("breaker.disable_after", SECONDS_OR_OFF, BreakerPolicy, "disable_after"),
-        Key("ordering", one_of("none", "client", "topic", "endpoint"), Endpoint, "ordering"),
-        Key("max_parked", INT, Endpoint, "max_parked"),
         Key("max_in_flight", INT, Endpoint, "max_in_flight"),
-        Key("rate_limit.per_second", FLOAT_OR_OFF, RateLimit, "per_second"),
-        Key("rate_limit.burst", INT, RateLimit, "burst"),
         BATCH_ENABLE,
         Key("batch.max_events", INT, BatchPolicy, "max_events"),
         Key("batch.max_wait", SECONDS, BatchPolicy, "max_wait"),
         Key("batch.format", one_of("array", "cloudevents-batch"), BatchPolicy, "format"),
         Key("secret", SOURCE, Endpoint, "secrets"),
         Key("proxy", TEXT, Endpoint, "proxy"),
-        Key("attempts.successes", INT, AttemptLog, "successes"),
-        Key("attempts.max_age", SECONDS, AttemptLog, "max_age"),
-        Key("attempts.max_rows", INT, AttemptLog, "max_rows"),
     ),
     also={
-        **{f"retry.{name}": f"retry.exponential.{name}" for name in EXPONENTIAL},
-        "disable_after": "breaker.disable_after",
-        "description": "note",
+        **_ALSO,
         "request_timeout": "cancel_timeout",
         "resource_opts.max_buffer_bytes": "backlog.max_bytes",
         "resource_opts.inflight_window": "max_in_flight",
@@ -295,6 +309,37 @@ WEBHOOK_TLS = Block(
     },
 )
 
+MQTT_PUBLISHER = Block(
+    "mqtt_publishers.<name>",
+    (
+        *[key for key in RECEIVER_KEYS if key.name not in ("format", "types", "retry.max_retry_after")],
+        Key("format", FORMAT, MqttPublisher, "format"),
+        *_keys(
+            MqttPublisher,
+            {
+                "server": TEXT,
+                "topic_pattern": TEXT,
+                "enterprise": LEVEL_VALUE,
+                "site": LEVEL_VALUE,
+                "area": LEVEL_VALUE,
+                "cell": LEVEL_VALUE,
+                "line": LEVEL_VALUE,
+                "tenant_id": LEVEL_VALUE,
+                "qos": INT,
+                "retain": BOOL,
+                "proto_ver": PROTO_VER,
+                "clientid": MQTT_TEXT,
+                "username": MQTT_TEXT,
+                "password": SOURCE,
+                "keepalive": WHOLE_SECONDS,
+                "max_in_flight": INT,
+            },
+        ),
+    ),
+    also={**_ALSO, "active": "enable", "pool_size": "max_in_flight"},
+    open=frozenset({"events", "ssl", "tls"}),
+)
+
 _RESEND = (
     "it has no effect: MQTT 5 forbids sending a message again on a live connection [MQTT-4.4.0-1];"
     " HookMQ sends it again when the client comes back"
@@ -353,7 +398,7 @@ LISTENER_TLS_KEYS = _keys(
 )
 BIND = Key("bind", TEXT, Listener, "host")
 """Sets `host` and `port` together; its own reader splits it."""
-ENABLE = Key("enable", BOOL, Endpoint, "enable")
+ENABLE = Key("enable", BOOL, Receiver, "enable")
 """A listener that is not enabled is not in the settings at all."""
 
 TCP = Block("listeners.tcp", (ENABLE, BIND, *LISTENER_KEYS))
@@ -450,6 +495,7 @@ BLOCKS = (
     WEBHOOK_TLS,
     SIGNATURE,
     CREDENTIALS,
+    MQTT_PUBLISHER,
     MQTT,
     TCP,
     SSL,
@@ -465,6 +511,7 @@ BLOCKS = (
 BLOCK_NAMES = (
     "webhook",
     "webhooks",
+    "mqtt_publishers",
     "mqtt",
     "listeners",
     "log",

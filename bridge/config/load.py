@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.config import auth, classic, domain, egress, environ, hocon, http_server, listeners, webhook
+from bridge.config import (
+    auth,
+    classic,
+    domain,
+    egress,
+    environ,
+    hocon,
+    http_server,
+    listeners,
+    publisher,
+    webhook,
+)
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
 from bridge.config.foreign import NO_EFFECT, NODE_KEYS, NOT_YET
@@ -77,6 +88,7 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
     values: dict[str, Any] = {
         "node": _node(findings, root.get("node")),
         "webhooks": webhook.read(findings, root, env, known),
+        "mqtt_publishers": publisher.read(findings, root, env, known),
         "events": events,
         "mqtt": _mqtt(findings, root.get("mqtt")),
         "listeners": listeners.read(findings, root.get("listeners")),

@@ -18,6 +18,7 @@ from bridge.config.keys import (
     LIFT,
     LOG,
     MQTT,
+    MQTT_PUBLISHER,
     NODE,
     PAYLOAD_KEY,
     SIGNATURE,
@@ -37,6 +38,8 @@ from bridge.config.settings import (
     HttpServer,
     Lift,
     Listener,
+    MqttPublisher,
+    Receiver,
     Settings,
     Signature,
 )
@@ -110,6 +113,7 @@ def effective(settings: Settings) -> str:
     What is unset stands as a comment.
     """
     blocks = [_webhook(one) for one in settings.webhooks] or [["# webhook: none, no event is sent"]]
+    blocks += [_publisher(one) for one in settings.mqtt_publishers]
     blocks += [["mqtt {", *_lines(MQTT.keys, settings.mqtt), "}"]]
     blocks += [_listener(listener) for listener in settings.listeners]
     blocks += [["log {", *_lines(LOG.keys, settings.log, rotation=settings.log.rotation), "}"]]
@@ -138,6 +142,33 @@ def _lines(keys: Iterable[Key], model: BaseModel, **parts: BaseModel | None) -> 
     return lines
 
 
+_PARTS = ("backlog", "retry", "dead", "breaker", "rate_limit", "attempts", "cloudevents")
+"""Blocks in the block of a receiver."""
+
+
+def _publisher(publisher: MqttPublisher) -> list[str]:
+    parts = {name: getattr(publisher, name) for name in _PARTS}
+    keys = [key for key in MQTT_PUBLISHER.keys if key not in (PAYLOAD_KEY,) and key.kind is not SOURCE]
+    lines = [f"{publisher.block} {{", *_lines(keys, publisher, **parts)]
+    password = publisher.password
+    lines.append(
+        f"  password = {SOURCE.show(password)}" if password is not None else "  # password is not set"
+    )
+    if publisher.tls is not None:
+        lines += ["  tls {", *("  " + line for line in _lines(WEBHOOK_TLS.keys, publisher.tls)), "  }"]
+    lines.append("  events = [")
+    lines += [f"    {quote(pattern)}" for pattern in publisher.types]
+    return [*lines, *_events(publisher), "  ]", "}"]
+
+
+def _events(receiver: Receiver) -> list[str]:
+    lines = []
+    for rule in receiver.events:
+        topic = f", topic = {quote(rule.topic)}" if rule.topic is not None else ""
+        lines.append(f'    {{ event = "on_{rule.event.action}"{topic} }}')
+    return lines
+
+
 def _webhook(endpoint: Endpoint) -> list[str]:
     shown = endpoint.model_copy(
         update={
@@ -145,12 +176,7 @@ def _webhook(endpoint: Endpoint) -> list[str]:
             "proxy": url(endpoint.proxy) if endpoint.proxy is not None else None,
         }
     )
-    parts = {
-        name: getattr(endpoint, name)
-        for name in (
-            *("backlog", "retry", "dead", "breaker", "rate_limit", "batch", "attempts", "cloudevents"),
-        )
-    }
+    parts = {name: getattr(endpoint, name) for name in (*_PARTS, "batch")}
     keys = [k for k in WEBHOOK.keys if k not in (BATCH_ENABLE, PAYLOAD_KEY) and k.kind is not SOURCE]
     lines = [f"{endpoint.block} {{", *_lines(keys, shown, **parts), *_signing(endpoint)]
     if endpoint.credentials is not None:
@@ -163,10 +189,7 @@ def _webhook(endpoint: Endpoint) -> list[str]:
     if endpoint.tls is not None:
         lines += ["  ssl {", *("  " + line for line in _lines(WEBHOOK_TLS.keys, endpoint.tls)), "  }"]
     lines.append("  events = [")
-    for rule in endpoint.events:
-        topic = f", topic = {quote(rule.topic)}" if rule.topic is not None else ""
-        lines.append(f'    {{ event = "on_{rule.event.action}"{topic} }}')
-    return [*lines, "  ]", "}"]
+    return [*lines, *_events(endpoint), "  ]", "}"]
 
 
 def _signing(endpoint: Endpoint) -> list[str]:

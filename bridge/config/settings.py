@@ -10,13 +10,17 @@ import ipaddress
 import socket
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from bridge.events.event import EventType
 
 _YEAR = 365 * 86400.0  # s; no wait is longer
+PUBLISHERS = "mqtt_publishers."
+"""What begins the name of each publisher; no webhook's name has a dot."""
+EMBEDDED = "embedded"
+"""The `server` of a publisher at the broker of this process."""
 
 
 class _Block(BaseModel):
@@ -161,14 +165,12 @@ class CloudEvents(_Block):
     type_prefix: str = "hookmq."  # before `message.publish`
 
 
-class Endpoint(_Block):
-    """One receiver of events: a `webhook` block. The one type for file, REST API and dashboard."""
+class Receiver(_Block):
+    """What every receiver of events has, whatever way its events take to it."""
 
-    name: str = "default"
+    name: str = "default"  # also that of its lane in the store
     note: str = ""
     enable: bool = True
-    url: str  # its path and query may hold ${placeholders}
-    method: Literal["POST", "PUT", "GET", "DELETE"] = "POST"  # GET and DELETE have no body
     format: Literal["nanomq", "emqx", "cloudevents", "template", "mes", "eryxon"] = "nanomq"
     include: tuple[str, ...] = ()  # keys of the body; empty: all of them
     exclude: tuple[str, ...] = ()  # keys of the body
@@ -176,11 +178,8 @@ class Endpoint(_Block):
     template_type: Literal["json", "text", "form"] = "json"  # `body.type`: how values are escaped
     where: str | None = None  # a condition on an event's fields (bridge.events.expression); None: all
     cloudevents: CloudEvents = CloudEvents()
-    abuse_protection: bool = False  # ask with OPTIONS before the first delivery (CloudEvents HTTP webhooks)
-    headers: tuple[tuple[str, str], ...] = ()  # in their order and case as written
     encoding: Encoding = Encoding.PLAIN
     base62_limit: int = Field(default=65536, ge=0)  # `body.base62_limit`, bytes; above it: base64
-    pool_size: int = Field(default=32, ge=1, le=4096)
     cancel_timeout: int = Field(default=5000, ge=1)  # ms, one attempt
     tls: Tls | None = None
     events: tuple[Rule, ...] = ()
@@ -188,24 +187,108 @@ class Endpoint(_Block):
     backlog: BacklogBound = BacklogBound()
     retry: RetryPolicy = RetryPolicy()
     dead: DeadBound = DeadBound()
-    success: tuple[tuple[int, int], ...] = ((200, 299),)  # statuses, as inclusive ranges
     breaker: BreakerPolicy = BreakerPolicy()
     ordering: Literal["none", "client", "topic", "endpoint"] = "none"
     max_parked: int = Field(default=10_000, ge=1)  # events parked behind a blocked key
     rate_limit: RateLimit | None = None
+    attempts: AttemptLog = AttemptLog()
+    trust: Literal["operator", "tenant"] = "operator"  # whose it is; see bridge.delivery.egress
+
+
+class Endpoint(Receiver):
+    """One receiver of HTTP requests: a `webhook` block. The one type for file, REST API and dashboard."""
+
+    url: str  # its path and query may hold ${placeholders}
+    method: Literal["POST", "PUT", "GET", "DELETE"] = "POST"  # GET and DELETE have no body
+    abuse_protection: bool = False  # ask with OPTIONS before the first delivery (CloudEvents HTTP webhooks)
+    headers: tuple[tuple[str, str], ...] = ()  # in their order and case as written
+    pool_size: int = Field(default=32, ge=1, le=4096)
+    success: tuple[tuple[int, int], ...] = ((200, 299),)  # statuses, as inclusive ranges
     max_in_flight: int | None = Field(default=None, ge=1)  # events; None: pool_size
     batch: BatchPolicy | None = None
     signature: tuple[Signature, ...] = ()
     secrets: tuple[Secret, ...] = ()  # the first is the newest; while there are several, all sign
     credentials: Credentials | None = None
     proxy: str | None = None  # http://[user:password@]host:port
-    attempts: AttemptLog = AttemptLog()
-    trust: Literal["operator", "tenant"] = "operator"  # whose it is; see bridge.delivery.egress
 
     @property
     def block(self) -> str:
         """Its block in the file."""
         return "webhook" if self.name == "default" else f"webhooks.{self.name}"
+
+    @property
+    def title(self) -> str:
+        """What it is called in the log."""
+        return title(self.name)
+
+
+class MqttPublisher(Receiver):
+    """Events as MQTT messages on topics of a Unified Namespace: a block `mqtt_publishers.<name>`.
+
+    `name` is the whole of that, so that no webhook can have it. The places that make a topic, `enterprise` to
+    `tenant_id`, stand where an event's data says nothing; an empty one leaves its level out.
+    """
+
+    format: Literal["nanomq", "emqx", "cloudevents", "template", "mes", "eryxon"] = "eryxon"
+    server: str = EMBEDDED  # or mqtt://host[:port], mqtts://host[:port]
+    topic_pattern: str = "{enterprise}/{site}/{area}/{cell}/{event}"
+    enterprise: str = "eryxon"
+    site: str = "main"
+    area: str = "production"
+    cell: str = "default"
+    line: str = ""
+    tenant_id: str = ""
+    qos: int = Field(default=1, ge=0, le=2)
+    retain: bool = False
+    proto_ver: Literal[3, 4, 5] = 5  # as in a CONNECT: MQTT 3.1, 3.1.1, 5
+    clientid: str | None = None  # None: hookmq_<store id>_<name>
+    username: str | None = None
+    password: Secret | None = None
+    keepalive: int = Field(default=60, ge=1, le=65535)  # s
+    max_in_flight: int = Field(default=32, ge=1, le=4096)  # messages that wait for their PUBACK
+
+    # What only HTTP requests have.
+    url: ClassVar[str] = ""
+    method: ClassVar[str] = "PUBLISH"
+    headers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    signature: ClassVar[tuple[Signature, ...]] = ()
+    batch: ClassVar[None] = None
+    abuse_protection: ClassVar[bool] = False
+    success: ClassVar[tuple[tuple[int, int], ...]] = ((200, 299),)
+
+    @property
+    def pool_size(self) -> int:
+        """Messages at a time."""
+        return self.max_in_flight
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it publishes at the broker of this process."""
+        return self.server == EMBEDDED
+
+    @property
+    def block(self) -> str:
+        """Its block in the file."""
+        return self.name
+
+    @property
+    def title(self) -> str:
+        """What it is called in the log."""
+        return title(self.name)
+
+    @property
+    def short(self) -> str:
+        """Its name without the block's."""
+        return self.name.removeprefix(PUBLISHERS)
+
+
+AnyEndpoint = Endpoint | MqttPublisher
+"""A receiver of either kind."""
+
+
+def title(name: str) -> str:
+    """What the receiver with that name is called in the log."""
+    return name if name.startswith(PUBLISHERS) else f"webhook {name}"
 
 
 class Mqtt(_Block):
@@ -340,6 +423,7 @@ class Settings(_Block):
 
     node: NodeSettings = NodeSettings()
     webhooks: tuple[Endpoint, ...] = ()
+    mqtt_publishers: tuple[MqttPublisher, ...] = ()
     mqtt: Mqtt = Mqtt()
     listeners: tuple[Listener, ...] = (Listener(kind="tcp"),)
     log: Log = Log()
@@ -348,6 +432,11 @@ class Settings(_Block):
     egress: Egress = Egress()
     events: DomainEvents = DomainEvents()
     http_server: HttpServer | None = None  # None: there is no HTTP API
+
+    @property
+    def receivers(self) -> tuple[AnyEndpoint, ...]:
+        """All receivers of events, also those that are not enabled."""
+        return (*self.webhooks, *self.mqtt_publishers)
 
     @property
     def store_path(self) -> Path:

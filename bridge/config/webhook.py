@@ -13,7 +13,7 @@ from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
 from bridge.config.kinds import OURS, TOKEN
 from bridge.config.node import Node, merge, shown_place
 from bridge.config.policy import Values
-from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
+from bridge.config.settings import BacklogBound, Encoding, Endpoint, Receiver, Rule, Tls
 from bridge.config.units import Bad, plain
 
 DEFAULT = "default"
@@ -150,7 +150,12 @@ def read_one(
     made_of = body.read(findings, node, values, headers, batch=parts["batch"])
     if address is None or _failed(findings, start):
         return None
-    given = {"name": name} | fields(values, WEBHOOK, Endpoint) | made_of.fields
+    given = (
+        {"name": name}
+        | fields(values, WEBHOOK, Receiver)
+        | fields(values, WEBHOOK, Endpoint)
+        | made_of.fields
+    )
     if "encoding" in given:
         given["encoding"] = Encoding(given["encoding"])
     parts["batch"] = made_of.batch

@@ -27,7 +27,7 @@ from bridge.journal.attempt_store import AttemptStore, Filter, Keep, Row
 from bridge.journal.store import StoreError
 
 if TYPE_CHECKING:
-    from bridge.delivery.http import Connection
+    from bridge.delivery.transport import Carrier
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,10 @@ LOG_EVERY_S = 60.0
 class AttemptSink(Protocol):
     """What a lane tells of its attempts, before it settles them. Called from the loop; must not raise."""
 
-    def succeeded(self, connection: Connection) -> None:
+    def succeeded(self, connection: Carrier) -> None:
         """The connection's request was answered with success."""
 
-    def failed(self, connection: Connection, outcome: Outcome) -> None:
+    def failed(self, connection: Carrier, outcome: Outcome) -> None:
         """The connection's request has failed."""
 
     def unsent(self, seq: int, attempt: int, event: Event, outcome: Outcome) -> None:
@@ -115,13 +115,13 @@ class Attempts:
 
     # -- the sink --------------------------------------------------------------------------------------
 
-    def _make_succeeded(self, now: Callable[[], float], successes: int) -> Callable[[Connection], None]:
+    def _make_succeeded(self, now: Callable[[], float], successes: int) -> Callable[[Carrier], None]:
         """The hot path: a closure, and no property on the way, since each attribute counts here."""
         self._successes: deque[_First | Entry] = deque(maxlen=min(successes, MAX_SUCCESSES))
         append = self._successes.append
         cut = self._cut
 
-        def succeeded(connection: Connection) -> None:
+        def succeeded(connection: Carrier) -> None:
             """See `AttemptSink`."""
             request = connection._request
             raw = connection.raw
@@ -145,7 +145,7 @@ class Attempts:
 
         return succeeded
 
-    def failed(self, connection: Connection, outcome: Outcome) -> None:
+    def failed(self, connection: Carrier, outcome: Outcome) -> None:
         """See `AttemptSink`."""
         self._fail(self._cut(connection, connection.response, outcome))
 
@@ -168,7 +168,7 @@ class Attempts:
         else:
             self._fail(entry)
 
-    def _cut(self, connection: Connection, raw: bytes, outcome: Outcome | None) -> Entry:
+    def _cut(self, connection: Carrier, raw: bytes, outcome: Outcome | None) -> Entry:
         """An entry that holds no more of a long request, or of a long topic, than is kept."""
         event: Event = connection.event
         return (

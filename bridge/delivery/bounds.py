@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import AnyEndpoint
 from bridge.delivery.backlog import Backlog
 from bridge.journal.store import Backlog as Amount
 
@@ -31,7 +31,7 @@ class Bounds:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: AnyEndpoint,
         backlog: Backlog,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
@@ -42,7 +42,7 @@ class Bounds:
         self.expired_bytes = 0
         self.on_full: Callable[[bool], None] | None = None
         self.on_overfull: Callable[[bool], None] | None = None
-        self._name = endpoint.name
+        self._title = endpoint.title
         self._max_bytes = endpoint.backlog.max_bytes
         self._max_age = endpoint.backlog.max_age
         self._refuses = self._refuse = endpoint.backlog.on_full == "refuse"
@@ -105,16 +105,16 @@ class Bounds:
         if full != self.full:
             self.full = full
             if full:
-                log.warning("webhook %s: the backlog is at its bound, new publishes are refused", self._name)
+                log.warning("%s: the backlog is at its bound, new publishes are refused", self._title)
             else:
-                log.warning("webhook %s: the backlog has room again", self._name)
+                log.warning("%s: the backlog has room again", self._title)
             if self.on_full is not None:
                 self.on_full(full)
 
     def _set_overfull(self, *, overfull: bool) -> None:
         self.overfull = overfull
         if overfull:
-            log.warning("webhook %s: the reserve is full too, lifecycle events are lost", self._name)
+            log.warning("%s: the reserve is full too, lifecycle events are lost", self._title)
         if self.on_overfull is not None:
             self.on_overfull(overfull)
 
@@ -133,8 +133,8 @@ class Bounds:
         if self._unlogged.events and now >= self._next_log:
             self._next_log = now + LOG_EVERY_S
             log.warning(
-                "webhook %s: the backlog is at its bound: gave up the oldest %d events (%d bytes), %d in all",
-                self._name,
+                "%s: the backlog is at its bound: gave up the oldest %d events (%d bytes), %d in all",
+                self._title,
                 self._unlogged.events,
                 self._unlogged.bytes,
                 self.expired,

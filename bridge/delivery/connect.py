@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from bridge.config.settings import Egress
 from bridge.delivery.egress import Guard, Trust
@@ -23,7 +25,6 @@ from bridge.delivery.proxy import Proxy, ProxyError
 from bridge.delivery.resolver import Address, Lookup, Resolver, literal
 from bridge.delivery.retry import ErrorKind
 from bridge.delivery.sweep import Sweepers
-from bridge.delivery.target import Target
 
 STAGGER_S = 0.25
 
@@ -50,8 +51,41 @@ class Progress:
         self.waits_for = waits_for
 
 
+class Destination(Protocol):
+    """Where connections lead: a webhook's `Target`, or a broker."""
+
+    host: str
+    port: int
+    ssl: ssl.SSLContext | None
+
+    def scrub(self, text: str) -> str:
+        """A peer's text without the secrets that were sent to it."""
+
+
+class LocalBroker(Protocol):
+    """The broker of this process, for publishers at it."""
+
+    def publish(
+        self,
+        clientid: str,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        content_type: str,
+        user_property: list[tuple[str, str]],
+        done: Callable[[], None],
+    ) -> str:
+        """Publish a message, which joins the journal's open batch; `done` is called once that is durable.
+
+        Returns the name of the reason code if it is refused, and then `done` is not called. Raises ValueError
+        for a topic or a message that the broker can never take.
+        """
+
+
 class Network:
-    """What all endpoints share: the egress guard, the resolver's cache, and the timers of time limits.
+    """What all endpoints share: the egress guard, the resolver's cache, the timers of time limits, and the
+    broker of this process, which the owner sets.
 
     Another `guard` counts from the next connect on; connections that are open stay.
 
@@ -69,11 +103,18 @@ class Network:
         self.guard = Guard(egress)
         self.resolver = Resolver(loop, lookup=lookup)
         self.sweepers = Sweepers(loop)
+        self.local: LocalBroker | None = None
 
     def connector(
-        self, target: Target, *, name: str = "default", proxy: str | None = None, trust: Trust = "operator"
+        self,
+        target: Destination,
+        *,
+        name: str = "default",
+        proxy: str | None = None,
+        trust: Trust = "operator",
+        key: str = "url",
     ) -> Connector:
-        """The way to one endpoint, called `name` in errors.
+        """The way to one endpoint, called `name` in errors; `key` is the setting that has its address.
 
         Raises EndpointError where its URL or its proxy has a numeric address that is refused, or the proxy's
         URL cannot work.
@@ -85,7 +126,7 @@ class Network:
             except ValueError as error:
                 raise EndpointError(name, "proxy", str(error)) from None
             self._check(name, "proxy", way.host, trust)
-        self._check(name, "url", target.host, trust)
+        self._check(name, key, target.host, trust)
         return Connector(self, target, way, trust)
 
     def _check(self, name: str, key: str, host: str, trust: Trust) -> None:
@@ -111,7 +152,7 @@ class Connector:
 
     __slots__ = ("_answer", "_fixed", "_last", "_literal", "_network", "_target", "_trust", "proxy")
 
-    def __init__(self, network: Network, target: Target, proxy: Proxy | None, trust: Trust) -> None:
+    def __init__(self, network: Network, target: Destination, proxy: Proxy | None, trust: Trust) -> None:
         self.proxy = proxy
         self._network = network
         self._target = target
@@ -164,6 +205,15 @@ class Connector:
                 kind: ErrorKind = "egress" if error.kind == "egress" else "proxy"
                 raise ConnectError(kind, f"proxy {proxy.label}: {error}") from None
             raise
+
+    async def dial(self, limit: float, progress: Progress) -> socket.socket:
+        """A TCP connection to the endpoint, for one who does the rest by himself; nothing blocks on it.
+
+        `limit` as in `connect`. Raises ConnectError.
+        """
+        addresses = await self._addresses(self._target.host, progress)
+        stagger = min(STAGGER_S, limit / (2 * len(addresses)))
+        return await self._race(addresses, self._target.host, self._target.port, stagger)
 
     async def _reach(
         self, host: str, port: int, protocol: asyncio.Protocol, limit: float, progress: Progress

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from bridge.config.settings import DeadBound
+from bridge.config.settings import DeadBound, title
 from bridge.journal.batch import Settle
 from bridge.journal.journal import Journal
 from bridge.journal.store import OldDead, StoreError
@@ -90,9 +90,9 @@ class Kept:
         if self._untold and now >= self._tell_at:
             self._tell_at = now + LOG_EVERY_S
             log.warning(
-                "webhook %s: dead letters are at their bound (webhook.dead): gave up the oldest %d "
+                "%s: dead letters are at their bound (webhook.dead): gave up the oldest %d "
                 "(%d bytes), %d in all",
-                self._owner.name,
+                title(self._owner.name),
                 self._untold,
                 self._untold_bytes,
                 self.given_up,

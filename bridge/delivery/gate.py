@@ -6,7 +6,7 @@ While nothing holds back, `strict` is False and the lane asks nothing here.
 
 from __future__ import annotations
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import AnyEndpoint
 from bridge.delivery.breaker import Breaker
 from bridge.delivery.limits import Bucket, Pace
 from bridge.delivery.retry import Bearing
@@ -17,7 +17,7 @@ class Gate:
 
     __slots__ = ("_rate_limit", "asking", "breaker", "bucket", "off", "pace", "strict")
 
-    def __init__(self, endpoint: Endpoint, size: int, now: float) -> None:
+    def __init__(self, endpoint: AnyEndpoint, size: int, now: float) -> None:
         self.breaker = Breaker(endpoint.breaker)
         self.pace = Pace(size)
         limit = self._rate_limit = endpoint.rate_limit

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from pydantic import SecretStr
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import AnyEndpoint
 from bridge.delivery.gate import Gate
 from bridge.delivery.retry import Outcome, bearing, retry_after_ms
 from bridge.delivery.rows import Outbox
@@ -59,7 +59,7 @@ class Health:
     def __init__(
         self,
         lane: int,
-        endpoint: Endpoint,
+        endpoint: AnyEndpoint,
         outbox: Outbox,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
@@ -81,7 +81,7 @@ class Health:
         self.failing_s = record.failing_s
         """For how many seconds the endpoint has failed without a success, while HookMQ ran."""
         if record.off and record.settings != _digest(endpoint, record.salt):
-            log.warning("webhook %s: its settings have changed, it is switched on again", endpoint.name)
+            log.warning("%s: its settings have changed, it is switched on again", endpoint.title)
             self._record = record = Record(ordering=record.ordering, recovered_at=self._now_ms())
             self._store()
         if record.off:
@@ -96,7 +96,7 @@ class Health:
                     return _record.decode(value)
                 except msgspec.MsgspecError as error:
                     raise StoreError(
-                        f"the state of webhook {self._endpoint.name} in the store is damaged ({error}): "
+                        f"the state of {self._endpoint.title} in the store is damaged ({error}): "
                         f"restore a copy, or move the store away and a new one is made"
                     ) from error
         return Record()
@@ -152,7 +152,7 @@ class Health:
         recovered = self.gate.succeeded(now)
         self.failing_s = 0.0
         if recovered:
-            log.warning("webhook %s: it answers again, after %s", self._endpoint.name, _span(seconds))
+            log.warning("%s: it answers again, after %s", self._endpoint.title, _span(seconds))
             self._record.failing = False
             self._record.recovered_at = self._now_ms()
         if recovered or self._record.failing_s:
@@ -183,8 +183,8 @@ class Health:
         if opened:
             count = gate.breaker.failures
             log.warning(
-                "webhook %s: %d failures in a row, the last one %s: one probe at a time until one succeeds",
-                self._endpoint.name,
+                "%s: %d failures in a row, the last one %s: one probe at a time until one succeeds",
+                self._endpoint.title,
                 count,
                 str(outcome)[:200],
             )
@@ -225,9 +225,9 @@ class Health:
         self._store()
         self.gate.switch(off=True)
         log.error(
-            "webhook %s: switched off: %s; its events are kept within the bounds of its backlog until it is "
+            "%s: switched off: %s; its events are kept within the bounds of its backlog until it is "
             "switched on, or its settings change",
-            self._endpoint.name,
+            self._endpoint.title,
             reason,
         )
         self._tell("off", reason)
@@ -240,7 +240,7 @@ class Health:
         self.failing_s = 0.0
         self._store()
         self.gate.switch(off=False)
-        log.warning("webhook %s: switched on", self._endpoint.name)
+        log.warning("%s: switched on", self._endpoint.title)
         self._tell("on", "switched on")
         return True
 
@@ -249,7 +249,7 @@ class Health:
             self.on_change(state, why)
 
 
-def _digest(endpoint: Endpoint, salt: bytes) -> bytes:
+def _digest(endpoint: AnyEndpoint, salt: bytes) -> bytes:
     """Tells one state of the settings from another. Secrets are in it, hence the salt and the rounds."""
     text = msgspec.json.encode(endpoint.model_dump(), enc_hook=_plain)
     return hashlib.pbkdf2_hmac("sha256", text, salt, _ROUNDS)

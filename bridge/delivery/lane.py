@@ -18,14 +18,14 @@ import random as _random
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import AnyEndpoint
 from bridge.delivery.connect import Network
 from bridge.delivery.egress import Trust
 from bridge.delivery.health import Health, OnChange
-from bridge.delivery.http import Connection
 from bridge.delivery.outcomes import Outcomes
 from bridge.delivery.restoring import restore
 from bridge.delivery.rows import Outbox
+from bridge.delivery.transport import Carrier
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, Cursor
 from bridge.journal.store import LaneState, StoreError
@@ -54,7 +54,7 @@ class Lane(Outcomes):
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: AnyEndpoint,
         state: LaneState,
         outbox: Outbox,
         loop: asyncio.AbstractEventLoop,
@@ -267,7 +267,7 @@ class Lane(Outcomes):
             reordered=health.reordered(),
         )
         if health.off:
-            log.warning("webhook %s: switched off, nothing is sent: %s", self.name, health.off)
+            log.warning("%s: switched off, nothing is sent: %s", self.endpoint.title, health.off)
         self._stopping = False
         self._activate()
         if self._tokens is not None:
@@ -300,8 +300,8 @@ class Lane(Outcomes):
                     await self._drained
             except TimeoutError:
                 log.warning(
-                    "webhook %s: %d requests without an answer, they come again at the next start",
-                    self.name,
+                    "%s: %d requests without an answer, they come again at the next start",
+                    self.endpoint.title,
                     self.pool.in_flight,
                 )
         # what was cut off keeps its place as a hole, for the cursor of the last commit
@@ -314,7 +314,7 @@ class Lane(Outcomes):
 
     # -- going on --------------------------------------------------------------------------------------
 
-    def _go_on(self, connection: Connection) -> None:
+    def _go_on(self, connection: Carrier) -> None:
         """After an outcome: the next request on this connection, or on those that are free."""
         if self._stopping:
             self.pool.release(connection)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import AnyEndpoint
 from bridge.delivery.attempts import AttemptSink
 from bridge.delivery.connect import Network
 from bridge.delivery.egress import Trust
-from bridge.delivery.http import Connection
 from bridge.delivery.ordering import MESSAGES
 from bridge.delivery.permission import Asked
 from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide
 from bridge.delivery.rows import Outbox, Row
 from bridge.delivery.sending import Sender
+from bridge.delivery.transport import Carrier
 from bridge.events.event import Event
 from bridge.journal.codec import event_size
 from bridge.journal.store import LaneState
@@ -32,7 +32,7 @@ class Outcomes(Sender):
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: AnyEndpoint,
         state: LaneState,
         outbox: Outbox,
         loop: asyncio.AbstractEventLoop,
@@ -63,7 +63,7 @@ class Outcomes(Sender):
         # An age is told by the lesser of two clocks: one that leaps forward makes nothing old at once.
         self._run_ms = int((clock() - loop.time()) * 1000)
 
-    def _succeeded(self, connection: Connection) -> None:
+    def _succeeded(self, connection: Carrier) -> None:
         if self.attempts is not None:
             self.attempts.succeeded(connection)
         row: Row | None = connection.row
@@ -104,13 +104,12 @@ class Outcomes(Sender):
         if self._batcher is not None:
             self._batcher.out.pop(row.seq, None)
 
-    def _failed(self, connection: Connection, outcome: Outcome) -> None:
-        if outcome.status == 401 and self._tokens is not None:
-            latest = self.pool.latest(connection.request)
-            if self._tokens.refused(latest=latest):  # the same attempt, with the next token
-                self._send_again(connection)
-                self._go_on(connection)
-                return
+    def _failed(self, connection: Carrier, outcome: Outcome) -> None:
+        tokens = self._tokens
+        if outcome.status == 401 and tokens is not None and tokens.refused(connection.request):
+            self._send_again(connection)  # the same attempt, with the next token
+            self._go_on(connection)
+            return
         if self.attempts is not None:
             self.attempts.failed(connection, outcome)
         was_off = bool(self._health.off)
@@ -130,7 +129,7 @@ class Outcomes(Sender):
             self.bounds.refusing(on=False)
         self._go_on(connection)
 
-    def _send_again(self, connection: Connection) -> None:
+    def _send_again(self, connection: Carrier) -> None:
         """What a connection had in flight goes out again, as if it had not."""
         row: Row | None = connection.row
         if self._gate.breaker.probe == connection.seq:
@@ -184,6 +183,6 @@ class Outcomes(Sender):
         """Something was settled without a row, and `dirty` is not set."""
         raise NotImplementedError
 
-    def _go_on(self, connection: Connection) -> None:
+    def _go_on(self, connection: Carrier) -> None:
         """After an outcome: the next request on this connection, or on those that are free."""
         raise NotImplementedError

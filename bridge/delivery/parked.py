@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from bridge.config.settings import BacklogBound
+from bridge.config.settings import BacklogBound, title
 from bridge.delivery.backlog import Backlog
 from bridge.events.event import Event
 from bridge.journal.batch import INDEX_BITS, Cursor
@@ -78,5 +78,5 @@ class Parked:
         if not gone:
             return None
         self._holes.clear()  # older than what was dropped
-        log.warning("webhook %s is not served: gave up its oldest %d events", self.name, gone)
+        log.warning("%s is not served: gave up its oldest %d events", title(self.name), gone)
         return Cursor(self.id, self._backlog.tail, [])

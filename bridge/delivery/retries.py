@@ -18,7 +18,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import AnyEndpoint
 from bridge.delivery.ordering import KeyOf, Order, Queue, key_function
 from bridge.delivery.report import FailureLog
 from bridge.delivery.row_book import RowBook
@@ -48,7 +48,7 @@ class Retries(RowBook):
     def __init__(
         self,
         lane: int,
-        endpoint: Endpoint,
+        endpoint: AnyEndpoint,
         outbox: Outbox,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from bridge.config.settings import Endpoint, RetryPolicy
+from bridge.config.settings import AnyEndpoint, RetryPolicy
 
 SCHEDULE_S: tuple[float, ...] = (
     *(0, 5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 20 * 3600),
@@ -33,8 +33,9 @@ SLOW_DOWN = frozenset({429, 502, 503, 504})
 GONE = 410
 
 ErrorKind = Literal[
-    "timeout", "connect", "tls", "dns", "reset", "protocol", "body", "egress", "proxy", "sign"
-]
+    "timeout", "connect", "tls", "dns", "reset", "protocol", "body", "egress", "proxy", "sign", "refused",
+    "busy",
+]  # fmt: skip
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +44,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     `text` says more: the cause of an error, or the beginning of the response's body. `error` "body" means
     that no request could be built from the event, "sign" that it could not be signed, "egress" that its
     address is none that requests may go to, and "proxy" that the configured proxy, not the endpoint, was in
-    the way. `retry_after` is that header as it came, empty if there was none.
+    the way. "refused" and "busy" are an MQTT broker's reason codes (0x80 and above): busy, it wants less at a
+    time. `retry_after` is that header as it came, empty if there was none.
     """
 
     status: int | None = None
@@ -80,7 +82,7 @@ class Policy(msgspec.Struct, frozen=True):
         return self.failed_from is not None and attempt >= self.failed_from
 
 
-def make_policy(endpoint: Endpoint) -> Policy:
+def make_policy(endpoint: AnyEndpoint) -> Policy:
     """The policy of an endpoint."""
     retry = endpoint.retry
     return Policy(
@@ -186,7 +188,7 @@ def bearing(outcome: Outcome) -> Bearing:
     """What a failure says about the endpoint.
 
     * failed: it did not take the event.
-    * slow: and wants less at a time (429, 502, 503, 504).
+    * slow: and wants less at a time (429, 502, 503, 504; an MQTT broker's "busy").
     * gone: and wants nothing any more (410).
     * way: something between it and us is at fault (proxy, egress rules). Nothing can be sent, but the
       endpoint is not to blame.
@@ -195,6 +197,8 @@ def bearing(outcome: Outcome) -> Bearing:
     if outcome.error is not None:
         if outcome.error in ("body", "sign"):
             return "ours"
+        if outcome.error == "busy":
+            return "slow"
         return "way" if outcome.error in ("proxy", "egress") else "failed"
     if outcome.status == GONE:
         return "gone"

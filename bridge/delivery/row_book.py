@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from bridge.config.settings import title
 from bridge.delivery.report import FailureLog
 from bridge.delivery.rows import Outbox, Row, encode_seqs, group_space
 from bridge.events.event import Event
@@ -135,4 +136,4 @@ class RowBook:
 
     def _lost(self, seq: int) -> None:
         """Nothing can be sent for it."""
-        log.error("webhook %s: the store has lost the event %x that was to be retried", self.name, seq)
+        log.error("%s: the store has lost the event %x that was to be retried", title(self.name), seq)

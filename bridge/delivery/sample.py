@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from bridge.delivery.attempt_text import request_head, response_parts
-from bridge.delivery.http import Connection
 from bridge.delivery.lane import Lane
 from bridge.delivery.retry import Outcome
 from bridge.delivery.signing import SigningError
+from bridge.delivery.transport import Carrier
 from bridge.events.cloudevents import timestamp
 from bridge.events.event import MESSAGE_EVENTS, TOPIC_EVENTS, Event, EventType
 
@@ -149,7 +149,7 @@ async def send_test(lane: Lane, what: EventType | Event) -> Trial:
         return _unsent(seq, body, missing)
     pool = lane.pool.twin()
 
-    def finish(connection: Connection, outcome: Outcome | None = None) -> None:
+    def finish(connection: Carrier, outcome: Outcome | None = None) -> None:
         if not done.done():
             done.set_result(outcome)
 

@@ -12,28 +12,24 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import AnyEndpoint, Endpoint
 from bridge.delivery.backlog import Backlog
 from bridge.delivery.batching import Batcher
 from bridge.delivery.bounds import Bounds
 from bridge.delivery.compose import FillError
 from bridge.delivery.connect import Network
 from bridge.delivery.egress import Trust
-from bridge.delivery.errors import EndpointError
 from bridge.delivery.health import Health
-from bridge.delivery.http import Connection
-from bridge.delivery.oauth2 import make_token_source
 from bridge.delivery.ordering import MESSAGES
-from bridge.delivery.permission import Permission, sender_name
-from bridge.delivery.pool import Pool
 from bridge.delivery.report import FailureLog
 from bridge.delivery.retries import Retries
 from bridge.delivery.retry import Outcome, make_policy
 from bridge.delivery.rows import Outbox, Row
 from bridge.delivery.signing import SigningError
-from bridge.delivery.target import BODILESS, Target
+from bridge.delivery.transport import Carrier, Transport
+from bridge.delivery.wiring import wire
 from bridge.events.event import Event
-from bridge.events.formats import BodyCounts, Format, Origin, make_format
+from bridge.events.formats import BodyCounts, Origin
 from bridge.journal.codec import event_size
 from bridge.journal.store import LaneState, StoreError
 
@@ -48,7 +44,7 @@ class Sender:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: AnyEndpoint,
         state: LaneState,
         outbox: Outbox,
         loop: asyncio.AbstractEventLoop,
@@ -65,53 +61,48 @@ class Sender:
         origin = Origin(store_id=outbox.store.id)
         if node is not None:
             origin = origin._replace(node=node)
-        self.format = _format(endpoint, origin, self.body_counts)
-        name = sender_name(endpoint, origin.node)
-        self.target = Target(endpoint, outbox.store.id, self.format, origin=name)
+        network = network if network is not None else Network(loop)
+        wired = wire(
+            *(endpoint, origin, self.body_counts, self.policy, network, loop),
+            clock=clock,
+            random=random,
+            trust=trust,
+        )
+        self.format = wired.format
+        self.target = wired.target
         for warning in self.target.warnings:
             log.warning("%s", warning)
-        network = network if network is not None else Network(loop)
-        connector = network.connector(self.target, name=endpoint.name, proxy=endpoint.proxy, trust=trust)
-        size = endpoint.pool_size
-        if endpoint.max_in_flight is not None and endpoint.batch is None:
-            size = min(size, endpoint.max_in_flight)
-        self.pool = Pool(
-            *(self.target, size, endpoint.cancel_timeout / 1000, loop),
-            clock=clock,
-            connector=connector,
-            success=self.policy.success,
-        )
+        self.pool: Transport = wired.transport
         self.pool.on_success = self._succeeded
         self.pool.on_failure = self._failed
         self.pool.on_free = self.pump
-        self._tokens = make_token_source(endpoint, self.target, network, loop, trust=trust)
+        self._tokens = wired.tokens
         if self._tokens is not None:
-            self._tokens.on_token = self._authorized
+            self._tokens.on_token = self.pump
         self._state = state
         self._loop = loop
         self._clock = clock
         self._random = random
-        self._permission: Permission | None = None
-        if name:
-            self._permission = Permission(
-                *(endpoint, name, self.target, connector, self._tokens, loop), random=random
-            )
+        self._permission = wired.permission
+        if self._permission is not None:
             self._permission.on_granted = self._permitted
         self._format = self.format.body if self.target.has_body else _no_body
         self._backlog = Backlog(state.id, outbox.store, state.position)
         self.bounds = Bounds(endpoint, self._backlog, loop, clock)
-        self._failures = FailureLog(self.target.label, loop)
+        # A webhook is known by its URL; several publishers may have one broker.
+        label = self.target.label if isinstance(endpoint, Endpoint) else endpoint.title
+        self._failures = FailureLog(label, loop)
         self._retries = Retries(
             *(state.id, endpoint, outbox, loop, clock, self._failures, self.pump, self._touch)
         )
-        self._health = Health(state.id, endpoint, outbox, loop, clock, random, size)
+        self._health = Health(state.id, endpoint, outbox, loop, clock, random, self.pool.size)
         self._gate = self._health.gate
         self.bounds.refusing(on=not self._health.off)
         self._keyed = endpoint.ordering != "none"  # messages have an order too
         self._key_of = self._retries.key_of
         self._max_pinned = endpoint.backlog.max_bytes
         self._batcher: Batcher | None = None
-        if endpoint.batch is not None:
+        if isinstance(endpoint, Endpoint) and endpoint.batch is not None:
             self._batcher = Batcher(
                 *(endpoint, self._retries, self._backlog, self._format, self._refill, self._no_item),
                 *(self.pump, loop),
@@ -191,7 +182,7 @@ class Sender:
         self._wake_timer = None
         self.pump()
 
-    def _feed(self, connection: Connection) -> bool:
+    def _feed(self, connection: Carrier) -> bool:
         """Send the next request on a free connection; False if there is none, or no token to send it with."""
         if self._tokens is not None and not self._tokens.ready():
             return False
@@ -248,7 +239,7 @@ class Sender:
                 continue
             return True
 
-    def _feed_group(self, connection: Connection, batcher: Batcher) -> bool:
+    def _feed_group(self, connection: Carrier, batcher: Batcher) -> bool:
         """`_feed` where a request carries several events."""
         while True:
             body = None
@@ -266,7 +257,7 @@ class Sender:
                 return False
 
     def _send_row(
-        self, connection: Connection, row: Row, events: list[Event], body: bytes | None = None
+        self, connection: Carrier, row: Row, events: list[Event], body: bytes | None = None
     ) -> bool:
         """Send what a row stands for; False if no request could be made of it."""
         batcher = self._batcher
@@ -290,7 +281,7 @@ class Sender:
             batcher.out[row.seq] = events
         return True
 
-    def _feed_early(self, connection: Connection) -> bool:
+    def _feed_early(self, connection: Carrier) -> bool:
         """Probe with an event that is not due, when nothing else is there to probe with.
 
         If it fails it waits on as if nothing had been: it is no attempt of its schedule.
@@ -311,12 +302,6 @@ class Sender:
         self._health.hold(UNSIGNED_PAUSE_S)
         self._wake_in(UNSIGNED_PAUSE_S)
         self._unsendable(seq, event, row, Outcome(error="sign", text=str(error)))
-
-    def _authorized(self) -> None:
-        """A new token has come."""
-        if self._tokens is not None and self._tokens.value is not None:
-            self.pool.authorize(self._tokens.value)
-            self.pump()
 
     def _permitted(self) -> None:
         """The endpoint has agreed to be sent events."""
@@ -374,11 +359,11 @@ class Sender:
 
     # -- what the subclass makes of it -----------------------------------------------------------------
 
-    def _succeeded(self, connection: Connection) -> None:
+    def _succeeded(self, connection: Carrier) -> None:
         """A request was answered with success."""
         raise NotImplementedError
 
-    def _failed(self, connection: Connection, outcome: Outcome) -> None:
+    def _failed(self, connection: Carrier, outcome: Outcome) -> None:
         """A request has failed."""
         raise NotImplementedError
 
@@ -389,17 +374,6 @@ class Sender:
     def _touch(self) -> None:
         """The cursor has something new that goes with the next commit."""
         raise NotImplementedError
-
-
-def _format(endpoint: Endpoint, origin: Origin, counts: BodyCounts) -> Format:
-    """The endpoint's format. Raises EndpointError for what can never work."""
-    try:
-        made = make_format(endpoint, origin, counts)
-    except ValueError as error:
-        raise EndpointError(endpoint.name, "format", str(error)) from None
-    if endpoint.batch is not None and endpoint.method in BODILESS:
-        raise EndpointError(endpoint.name, "batch", f"{endpoint.method} has no body for several events")
-    return made
 
 
 def _no_body(seq: int, event: Event) -> bytes:

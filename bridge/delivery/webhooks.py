@@ -21,13 +21,15 @@ from functools import partial
 from typing import NamedTuple
 
 from bridge.config.changes import Changes, files_digest
-from bridge.config.settings import BacklogBound, DeadBound, Endpoint, Settings
+from bridge.config.settings import AnyEndpoint, BacklogBound, DeadBound, Endpoint, MqttPublisher, Settings
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
 from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.lane import Lane
+from bridge.delivery.mqtt.guard import not_published
+from bridge.delivery.mqtt.place import client_id
 from bridge.delivery.parked import Parked
 from bridge.delivery.progress import Progress
 from bridge.events.event import EventType
@@ -89,7 +91,7 @@ class Webhooks:
         network: Network,
         loop: asyncio.AbstractEventLoop,
         *,
-        managed: Iterable[Endpoint | Broken] = (),
+        managed: Iterable[AnyEndpoint | Broken] = (),
         orphan: Callable[[str], bool] = _nobody,
     ) -> None:
         """`orphan` says of a lane's name whether it is that of a managed endpoint that is no more."""
@@ -105,8 +107,8 @@ class Webhooks:
         self._store = journal.store
         self._network = network
         self._loop = loop
-        self._endpoints: tuple[Endpoint, ...] = settings.webhooks  # also those that are not enabled
-        self._managed: dict[str, Endpoint] = {}  # by name; also those that are not enabled or cannot work
+        self._endpoints: tuple[AnyEndpoint, ...] = settings.receivers  # also those that are not enabled
+        self._managed: dict[str, AnyEndpoint] = {}  # by name; also those that are not enabled or cannot work
         self._broken: dict[str, str] = {}  # by name: why a managed one cannot work
         self._gone: list[int] = []  # lanes of managed ones that were removed, with rows that are left
         self._discarding: asyncio.Task[None] | None = None
@@ -115,6 +117,7 @@ class Webhooks:
         self._just_parked: list[Parked] = []  # of which a batch to come may still have events
         self._conditions: dict[str, Where] = {}  # those in force, by their text
         self._files: dict[str, bytes] = {}  # by endpoint: what its files held when its lane was made
+        self._published: set[str] = set()  # the client ids of publishers; the conditions look into it
         self._changing = asyncio.Lock()
         self._expirer: asyncio.TimerHandle | None = None
         self._looker: asyncio.TimerHandle | None = None  # while an endpoint is leaving
@@ -149,20 +152,20 @@ class Webhooks:
 
     @property
     def of_file(self) -> tuple[Endpoint, ...]:
-        """The endpoints of the file, also those that are not enabled."""
-        return self._endpoints
+        """The webhooks of the file, also those that are not enabled."""
+        return tuple([one for one in self._endpoints if isinstance(one, Endpoint)])
 
-    def _enabled(self) -> list[Endpoint]:
+    def _enabled(self) -> list[AnyEndpoint]:
         return [endpoint for endpoint in self._endpoints if endpoint.enable]
 
-    def _take_up(self, endpoint: Endpoint) -> None:
+    def _take_up(self, endpoint: AnyEndpoint) -> None:
         """Serve an endpoint that was there before the start. Raises EndpointError."""
         state = self._store.lane(endpoint.name)
         lane = self._make(endpoint, state)
         self.lanes.append(lane)
         self.waiting[lane.id] = lane.backlog_events + len(state.holes) + state.retries
 
-    def _take_up_managed(self, one: Endpoint | Broken) -> None:
+    def _take_up_managed(self, one: AnyEndpoint | Broken) -> None:
         """The same for a managed one, which stops nobody's start."""
         if isinstance(one, Broken):
             self._broken[one.name] = one.reason
@@ -179,13 +182,13 @@ class Webhooks:
         except EndpointError as error:
             self._break(one, error)
 
-    def _break(self, endpoint: Endpoint, error: EndpointError) -> None:
+    def _break(self, endpoint: AnyEndpoint, error: EndpointError) -> None:
         self._broken[endpoint.name] = reason = f"{error.key}: {error.cause}"
-        log.error("webhook %s: it cannot work, nothing is sent: %s", endpoint.name, reason)
+        log.error("%s: it cannot work, nothing is sent: %s", endpoint.title, reason)
 
     # -- making ----------------------------------------------------------------------------------------
 
-    def _lane(self, endpoint: Endpoint, state: LaneState) -> Lane:
+    def _lane(self, endpoint: AnyEndpoint, state: LaneState) -> Lane:
         return Lane(
             *(endpoint, state, self._journal, self._loop),
             network=self._network,
@@ -193,7 +196,7 @@ class Webhooks:
             node=self._node,
         )
 
-    def _make(self, endpoint: Endpoint, state: LaneState) -> Lane:
+    def _make(self, endpoint: AnyEndpoint, state: LaneState) -> Lane:
         lane = self._lane(endpoint, state)
         self.progress.watch(lane)
         lane.on_full = partial(_mark, self._journal.full, lane.id)
@@ -220,7 +223,7 @@ class Webhooks:
         self.parked.append(parked)
         return parked
 
-    def _wants(self, endpoint: Endpoint) -> _Wants:
+    def _wants(self, endpoint: AnyEndpoint) -> _Wants:
         """Raises EndpointError for a `where` that is no condition."""
         filters = [
             (rule.event, rule.topic)
@@ -228,12 +231,17 @@ class Webhooks:
             # As in EMQX, whose receivers do not expect them.
             if endpoint.format != "emqx" or (rule.topic or "").partition("/")[0] != "$SYS"
         ]
-        if endpoint.where is None:
-            return _Wants(filters, endpoint.types, is_detailed(endpoint), None)
-        where = self._compile(endpoint)
-        plain = endpoint.model_copy(update={"where": None})
-        detailed = where.detailed or is_detailed(plain)
-        return _Wants(filters, endpoint.types, detailed, where.condition)
+        condition: Condition | None = None
+        detailed = False
+        plain = endpoint
+        if endpoint.where is not None:
+            where = self._compile(endpoint)
+            condition, detailed = where.condition, where.detailed
+            plain = endpoint.model_copy(update={"where": None})
+        if isinstance(endpoint, MqttPublisher):
+            self._published.add(client_id(endpoint, self._store.id))
+            condition = not_published(self._published, condition)
+        return _Wants(filters, endpoint.types, detailed or is_detailed(plain), condition)
 
     def _make_rules(self) -> Rules:
         """Who wants what. Raises EndpointError for a `where` that is no condition."""
@@ -242,21 +250,27 @@ class Webhooks:
         conditions: dict[int, Condition] = {}
         detailed: set[int] = set()
         texts: dict[str, Where] = {}
+        self._published &= {  # those that are being removed still publish
+            client_id(one.endpoint, self._store.id)
+            for one in self.lanes
+            if isinstance(one.endpoint, MqttPublisher)
+        }
         for lane in self.lanes:
             if lane.id in self._leaving:
                 continue
             wants = self._wants(lane.endpoint)
             rules += [(lane.id, event, topic) for event, topic in wants.filters]
             types += [(lane.id, pattern) for pattern in wants.types]
-            if wants.condition is not None and lane.endpoint.where is not None:
+            if wants.condition is not None:
                 conditions[lane.id] = wants.condition
+            if lane.endpoint.where is not None:
                 texts[lane.endpoint.where] = self._conditions[lane.endpoint.where]
             if wants.detailed:
                 detailed.add(lane.id)
         self._conditions = texts
         return Rules(rules, types=types, detailed=detailed, conditions=conditions)
 
-    def _compile(self, endpoint: Endpoint) -> Where:
+    def _compile(self, endpoint: AnyEndpoint) -> Where:
         text = endpoint.where or ""
         known = self._conditions.get(text)
         if known is None:
@@ -323,7 +337,7 @@ class Webhooks:
         if not self._journal.lanes_stored:
             raise StoreError("the store refuses to write at present")
 
-    def stale(self, endpoint: Endpoint) -> bool:
+    def stale(self, endpoint: AnyEndpoint) -> bool:
         """Whether a file that an endpoint names (a secret, a certificate) holds something else by now."""
         known = self._files.get(endpoint.name)
         return known is not None and known != files_digest(endpoint)
@@ -342,7 +356,7 @@ class Webhooks:
         changed = [before[endpoint.name] for endpoint in changes.changed]
         disabled = [before[endpoint.name] for endpoint in changes.disabled]
         # A removed one whose block is back, but disabled, is sent nothing more either.
-        unwanted = {endpoint.name for endpoint in settings.webhooks if not endpoint.enable}
+        unwanted = {endpoint.name for endpoint in settings.receivers if not endpoint.enable}
         disabled += [lane for lane in self._leaving.values() if lane.name in unwanted]
         ending = [*changed, *disabled]
         # A removed endpoint that comes back before it was sent all.
@@ -358,7 +372,7 @@ class Webhooks:
         if self._stopped:
             return
         # Nothing from here on lets another part of the process run in between.
-        self._endpoints = settings.webhooks
+        self._endpoints = settings.receivers
         gone = set(map(id, ending))
         managed = [lane for lane in self.lanes if lane.name in self._managed]
         kept = {
@@ -440,7 +454,7 @@ class Webhooks:
                 self.lanes.remove(lane)
                 self._forget(lane)
                 self._park(self._store.lane(lane.name))
-                log.info("webhook %s: removed, and no longer served", lane.name)
+                log.info("%s: removed, and no longer served", lane.endpoint.title)
             self.dispatcher.set(self.lanes, self._just_parked)
         self._look_again()
 
@@ -457,13 +471,13 @@ class Webhooks:
                 return lane
         return next((parked for parked in self.parked if parked.name == name), None)
 
-    def try_out(self, endpoint: Endpoint) -> None:
+    def try_out(self, endpoint: AnyEndpoint) -> None:
         """Whether an endpoint can work. Raises EndpointError."""
         self._lane(endpoint, LaneState(0, endpoint.name, self._store.head, []))
         if endpoint.where is not None:
             self._compile(endpoint)
 
-    def add(self, endpoint: Endpoint) -> None:
+    def add(self, endpoint: AnyEndpoint) -> None:
         """Serve a new managed endpoint from now on. Raises EndpointError and StoreError; then nothing has
         changed."""
         state = self._store.lane(endpoint.name)
@@ -495,7 +509,7 @@ class Webhooks:
         if self.on_rules is not None:
             self.on_rules()
 
-    async def change(self, endpoint: Endpoint) -> None:
+    async def change(self, endpoint: AnyEndpoint) -> None:
         """Take up new settings of a managed endpoint, which `try_out` has let pass. The caller sees to it
         that there is one change of it at a time.
 
@@ -577,7 +591,7 @@ class Webhooks:
             self._gone.append(lane.id)
             self._discard_soon()
 
-    def _drop_condition(self, endpoint: Endpoint) -> None:
+    def _drop_condition(self, endpoint: AnyEndpoint) -> None:
         """Remember a compiled `where` no longer that nobody has."""
         text = endpoint.where
         if text is not None and all(lane.endpoint.where != text for lane in self.lanes):

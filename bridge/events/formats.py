@@ -82,7 +82,7 @@ def make_format(
         made = Format(make_mes(settings, origin, counts, choose))
     elif settings.format == "eryxon":
         made = Format(make_eryxon(settings, origin, counts, choose))
-        if settings.batch is None:
+        if settings.batch is None and settings.url:
             return made._replace(fill=_named(settings, origin))
     elif settings.format == "template":
         made, views = _template(settings, origin, payload, choose)
@@ -195,6 +195,8 @@ def _batched(settings: FormatSettings, origin: Origin, made: Format) -> Format:
 
 
 def _head_parses(settings: FormatSettings) -> bool:
+    if not settings.url:
+        return False
     return parses(compile_target(settings.url)[1]) or parses(compile_headers(settings.headers)[1])
 
 

@@ -40,11 +40,11 @@ class FormatSettings(Protocol):
 
     @property
     def name(self) -> str:
-        """The webhook's name."""
+        """The receiver's name."""
 
     @property
     def url(self) -> str:
-        """Its path and query may hold placeholders."""
+        """Its path and query may hold placeholders. Empty: it is sent messages, which have no head."""
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:

@@ -23,7 +23,9 @@ from bridge.config.keys import (
     LIFT,
     LOG,
     MQTT,
+    MQTT_PUBLISHER,
     NODE,
+    RECEIVER_KEYS,
     SIGNATURE,
     SSL,
     STORE,
@@ -52,8 +54,10 @@ from bridge.config.settings import (
     Listener,
     Log,
     Mqtt,
+    MqttPublisher,
     NodeSettings,
     RateLimit,
+    Receiver,
     RetryPolicy,
     Rotation,
     Rule,
@@ -72,20 +76,20 @@ CONF = ROOT / "conf" / "nanomq.conf"
 DOCS = ROOT / "docs" / "configuration.md"
 # fields that are no keys of their own: where they come from
 ELSEWHERE = {
-    (Endpoint, "name"): "webhooks.<name>",
     (Endpoint, "headers"): "webhook.headers.<name>",
-    (Endpoint, "tls"): "webhook.ssl",
-    (Endpoint, "events"): "webhook.events",
-    (Endpoint, "backlog"): "webhook.backlog",
-    (Endpoint, "retry"): "webhook.retry",
-    (Endpoint, "dead"): "webhook.dead",
-    (Endpoint, "breaker"): "webhook.breaker",
-    (Endpoint, "rate_limit"): "webhook.rate_limit",
     (Endpoint, "signature"): "webhook.signature",
     (Endpoint, "credentials"): "webhook.credentials",
-    (Endpoint, "attempts"): "webhook.attempts",
-    (Endpoint, "cloudevents"): "webhook.cloudevents",
-    (Endpoint, "trust"): "of the file it is always the operator's",
+    (Receiver, "name"): "webhooks.<name>",
+    (Receiver, "tls"): "webhook.ssl",
+    (Receiver, "events"): "webhook.events",
+    (Receiver, "backlog"): "webhook.backlog",
+    (Receiver, "retry"): "webhook.retry",
+    (Receiver, "dead"): "webhook.dead",
+    (Receiver, "breaker"): "webhook.breaker",
+    (Receiver, "rate_limit"): "webhook.rate_limit",
+    (Receiver, "attempts"): "webhook.attempts",
+    (Receiver, "cloudevents"): "webhook.cloudevents",
+    (Receiver, "trust"): "of the file it is always the operator's",
     (Listener, "kind"): "listeners.<kind>",
     (Listener, "name"): "listeners.<kind>.<name>",
     (Listener, "port"): "bind",
@@ -148,7 +152,12 @@ def test_every_commented_key_is_its_default(read: Read) -> None:
     ids=lambda part: part.name,
 )
 def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None:
-    node = at(tree(), f"{block.name}.{key.name}")
+    if block is MQTT_PUBLISHER:
+        if key in RECEIVER_KEYS and key.name != "enable":
+            return  # it stands there for a webhook
+        node = at(publishers(), f"mqtt_publishers.uns.{key.name}")
+    else:
+        node = at(tree(), f"{block.name}.{key.name}")
     assert node is not None, f"conf/nanomq.conf does not show {block.name}.{key.name}"
     if (block, key.name) == (SSL, "enable"):
         assert node.value is False  # a TLS listener needs files that nobody has at first
@@ -185,6 +194,29 @@ def test_its_example_of_more_webhooks_loads(read: Read) -> None:
     assert [one.name for one in report.settings.webhooks] == ["line1", "alarms"]
 
 
+def publishers() -> Node:
+    """The example of a publisher, which stands behind `##`."""
+    example = CONF.read_text().partition("## mqtt_publishers {\n")[2].partition("\n\n")[0]
+    findings = Findings()
+    text = "mqtt_publishers {\n" + re.sub(r"(?m)^## ?", "", example)
+    root = hocon.read(CONF, text, {}, findings)
+    assert findings.messages == []
+    assert root is not None
+    return root
+
+
+def test_its_example_of_a_publisher_is_the_defaults(read: Read) -> None:
+    example = CONF.read_text().partition("## mqtt_publishers {\n")[2].partition("\n\n")[0]
+    report = read("mqtt_publishers {\n" + re.sub(r"(?m)^## ?", "", example))
+    assert shown(report) == []
+    bare = read("mqtt_publishers.uns {}")
+    assert report.settings is not None
+    assert bare.settings is not None
+    assert report.settings.mqtt_publishers == bare.settings.mqtt_publishers
+    (publisher,) = bare.settings.mqtt_publishers
+    assert publisher == MqttPublisher(name="mqtt_publishers.uns", types=("*",))
+
+
 def test_it_and_the_page_name_every_event() -> None:
     section = DOCS.read_text().partition("\n### Events\n")[2].partition("\n### ")[0]
     named = re.findall(r"(?m)^\| (on_\w+) \| ([\w.]+) \| (yes)? *\| (yes)? *\|$", section)
@@ -205,7 +237,7 @@ def test_it_and_the_page_name_every_event() -> None:
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
-    Auth, Egress, DomainEvents, Lift, HttpServer,
+    Auth, Egress, DomainEvents, Lift, HttpServer, Receiver, MqttPublisher,
 ]  # fmt: skip
 
 
@@ -214,7 +246,8 @@ MODELS: list[type[BaseModel]] = [
 )
 def test_every_field_of_the_settings_is_a_key(model: type[BaseModel], field: str) -> None:
     keys = {(key.model, key.field) for block in BLOCKS for key in block.keys}
-    assert ((model, field) in keys) != ((model, field) in ELSEWHERE)
+    kinds = [base for base in model.__mro__ if field in getattr(base, "model_fields", {})]
+    assert any((base, field) in keys for base in kinds) != any((base, field) in ELSEWHERE for base in kinds)
 
 
 # --- the page -----------------------------------------------------------------------------------------------
@@ -251,6 +284,7 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("webhook", "ssl.", WEBHOOK_TLS),
         ("webhook", "signature.", SIGNATURE),
         ("webhook", "credentials.", CREDENTIALS),
+        ("mqtt_publishers", "", MQTT_PUBLISHER),
         ("node", "", NODE),
         ("egress", "", EGRESS),
         ("events", "", EVENTS),
@@ -267,6 +301,8 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
 )
 def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, block: Block) -> None:
     table = rows(title)
+    if block is MQTT_PUBLISHER:
+        table = rows("webhook") | table  # what both have is explained there
     for key in block.keys:
         assert prefix + key.name in table, f"docs/configuration.md does not explain {block.name}.{key.name}"
         shown_default = table[prefix + key.name][1].strip("`").strip('"[]')
@@ -283,6 +319,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
     ("title", "blocks"),
     [
         ("webhook", (WEBHOOK, WEBHOOK_TLS, SIGNATURE, CREDENTIALS)),
+        ("mqtt_publishers", (MQTT_PUBLISHER,)),
         ("node", (NODE,)),
         ("egress", (EGRESS,)),
         ("events", (EVENTS, LIFT)),
