@@ -114,7 +114,7 @@ class App:
         self.endpoints = Endpoints(self.journal)
         self.webhooks = Webhooks(
             *(settings, self.journal, self.network, self.loop),
-            managed=self.endpoints.load({endpoint.name for endpoint in settings.webhooks}),
+            managed=self.endpoints.load({endpoint.name for endpoint in settings.receivers}),
             orphan=self.endpoints.orphan,
         )
         self.endpoints.start(self.webhooks)
@@ -401,7 +401,7 @@ class App:
             settings = report.settings
             if report.errors or settings is None:
                 return Reloaded(False, [str(message) for message in report.errors], warnings, [])
-            taken = [one.block for one in settings.webhooks if one.name in self.endpoints]
+            taken = [one.block for one in settings.receivers if one.name in self.endpoints]
             if taken:
                 text = "an endpoint that was made over the API has that id, expected another name"
                 return Reloaded(False, [f"{block}: {text}" for block in taken], warnings, [])
