@@ -69,6 +69,10 @@ At least so many as the largest pool has."""
 SHOWN_WEBHOOKS = 20
 """Webhooks that the start names one by one."""
 WATCH_S = 0.25
+SETTLE_S = 60.0
+"""After an endpoint was made, changed or deleted by itself: when memory is settled as after a start."""
+SETTLE_EVERY = 20
+"""And after so many what is there is taken for good until then."""
 FEW_CONNECTIONS = 1000
 """Below it the limit on open files is worth a word at start."""
 
@@ -113,11 +117,11 @@ class App:
         self.endpoints = Endpoints(self.journal)
         self.webhooks = Webhooks(
             *(settings, self.journal, self.network, self.loop),
-            managed=self.endpoints.load({endpoint.name for endpoint in settings.webhooks}),
+            managed=self.endpoints.load({endpoint.name for endpoint in settings.receivers}),
             orphan=self.endpoints.orphan,
         )
         self.endpoints.start(self.webhooks)
-        self.webhooks.on_rules = self._rules_changed
+        self.webhooks.on_rules = self._endpoint_changed
         self.journal.low = self._low
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings, self._connections())
@@ -137,6 +141,8 @@ class App:
         self.control: ControlServer | None = None
         self._opened: list[str] = []
         self._watcher: asyncio.TimerHandle | None = None
+        self._settler: asyncio.TimerHandle | None = None
+        self._unsettled = 0
 
     def _set_hooks(self) -> None:
         self.system.hook(self.webhooks.rules.system)
@@ -144,6 +150,21 @@ class App:
         if self.lifter is not None:
             hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
         self.broker.set_hooks(hooks)
+
+    def _endpoint_changed(self) -> None:
+        """An endpoint has come, changed or gone by itself."""
+        self._rules_changed()
+        # A full collection for every fourth part that comes on top would hold all up, again and again.
+        self._unsettled += 1
+        if self._unsettled % SETTLE_EVERY == 0:
+            gc.freeze()
+        if self._settler is None:
+            self._settler = self.loop.call_later(SETTLE_S, self._settle)
+
+    def _settle(self) -> None:
+        self._settler = None
+        gc.unfreeze()  # what has ended is to be found
+        _settle_memory()
 
     def _rules_changed(self) -> None:
         """Somebody else wants events, or nobody any more."""
@@ -419,7 +440,7 @@ class App:
         settings = report.settings
         if report.errors or settings is None:
             return Reloaded(False, [str(message) for message in report.errors], warnings, [])
-        taken = [one.block for one in settings.webhooks if one.name in self.endpoints]
+        taken = [one.block for one in settings.receivers if one.name in self.endpoints]
         if taken:
             text = "an endpoint that was made over the API has that id, expected another name"
             return Reloaded(False, [f"{block}: {text}" for block in taken], warnings, [])
@@ -463,8 +484,9 @@ class App:
     async def stop(self) -> None:
         """Stop accepting, tell the clients, commit, let requests in flight end, close the store."""
         self.notify.stopping()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for timer in (self._watcher, self._settler):
+            if timer is not None:
+                timer.cancel()
         self.rates.stop()
         self.endpoints.stop()
         self.replays.close()

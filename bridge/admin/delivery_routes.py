@@ -245,6 +245,7 @@ def _attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:
 async def list_deliveries(call: Call) -> web.Response:
     """Events that were sent to an endpoint, the latest first, each with its last attempt."""
     limit, cursor = page_of(call.query)
+    call.plant.journal.commit()  # so that the store knows all dead letters; in what follows too
     lane = _found(call)
     rows = await _rows(call, _filter(call, lane.name, latest=True), limit, cursor)
     page = _page(call, rows, limit)
@@ -265,6 +266,7 @@ def _state(call: Call, lane: Lane | Parked, seq: int, *, ok: bool, busy: set[int
 
 async def get_delivery(call: Call) -> web.Response:
     """One event: its payload, as far as it is still there, and every attempt."""
+    call.plant.journal.commit()
     lane = _found(call)
     store = call.plant.journal.store
     seq = _sequence(call, call.path["delivery"])
@@ -306,6 +308,7 @@ async def retry_delivery(call: Call) -> web.Response:
     call.must_be_able_to_store()
     _only(decode_object(call.body, empty=True))
     seq = _sequence(call, call.path["delivery"])
+    call.plant.journal.commit()
     lane = _ready(call)
     _retry(call, lane, seq)
     await call.stored()
@@ -318,6 +321,7 @@ async def retry_anywhere(call: Call) -> web.Response:
     _only(decode_object(call.body, empty=True))
     seq = _sequence(call, call.path["delivery"])
     plant = call.plant
+    plant.journal.commit()
     name = call.query.get("endpoint")
     if name is not None:
         with told():

@@ -178,7 +178,8 @@ class Endpoints:
         return identifier
 
     def _of_file(self, identifier: str) -> Endpoint | None:
-        return next((one for one in self.webhooks.of_file if one.name == identifier), None)
+        found = self.webhooks.in_file(identifier)
+        return found if isinstance(found, Endpoint) else None
 
     def show(self, identifier: str, lanes: Mapping[str, Lane] | None = None) -> dict[str, Any]:
         """An endpoint as JSON, without its secrets. `lanes`: all that are served, by name, for whoever shows

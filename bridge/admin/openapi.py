@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from bridge import __version__
-from bridge.admin.problems import answer
 from bridge.admin.routes import Call, Route, problem_response
 from bridge.admin.schemas import SCHEMAS
 from bridge.admin.scopes import SCOPES
@@ -80,10 +80,10 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def route(routes: Sequence[Route]) -> Route:
     """The route of the document of these routes and of itself."""
-    described: list[dict[str, Any]] = []
+    described: list[bytes] = []
 
     async def handle(call: Call) -> web.Response:
-        return answer(described[0])
+        return web.Response(body=described[0], content_type="application/json")
 
     own = Route(
         "GET",
@@ -102,5 +102,5 @@ def route(routes: Sequence[Route]) -> Route:
             },
         },
     )
-    described.append(document([*routes, own]))
+    described.append(msgspec.json.encode(document([*routes, own])))
     return own

@@ -7,6 +7,7 @@ texts such as `10MB` and `5s`. An unknown key is an error.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from pydantic import BaseModel, SecretStr
 from bridge.config import kinds, units
 from bridge.config.body_kinds import FIELDS, TYPES
 from bridge.config.findings import Findings
-from bridge.config.keys import Block, Key
+from bridge.config.keys import BLOCKS, Block, Key
 from bridge.config.mask import MASK
 from bridge.config.node import Node, Place, join
 from bridge.config.report import Message
@@ -70,7 +71,7 @@ class Document:
         if isinstance(value, str) and MASK in value:
             shown = f"found {MASK}, which is how a secret is shown, expected the secret itself, or nothing"
             self.findings.error(_HERE, key, f"{shown}: then it stays as it is")
-            return Node(None, key, _HERE, broken=True)
+            return Node("", key, _HERE, broken=True)
         return Node(value, key, _HERE)
 
     def faults(self) -> list[Fault]:
@@ -161,23 +162,31 @@ def form(key: Key) -> dict[str, Any]:
     return made
 
 
-def check_types(findings: Findings, node: Node, block: Block) -> None:
+def check_types(findings: Findings, node: Node, block: Block, prefix: str = "") -> None:
     """An error for each value whose JSON type is none of those that its key has."""
-    for key in block.keys:
-        child = node.get(*key.name.split("."))
-        for name in (other for other, today in block.also.items() if today == key.name):
-            child = child if child is not None else node.get(*name.split("."))
-        if child is None or child.broken:
-            continue
+    table = _types(block.name)
+    for member, child in node.children.items():
+        name = prefix + member
+        found = table.get(name)
+        if found is None:
+            check_types(findings, child, block, f"{name}.")
+        elif not child.is_null and not child.broken:
+            key, names, kinds = found
+            if not isinstance(child.value, kinds) or (isinstance(child.value, bool) and bool not in kinds):
+                findings.wrong(child, " or ".join(names), secret=key.kind.secret)
+                child.broken = True
+
+
+@functools.cache
+def _types(block: str) -> dict[str, tuple[Key, tuple[str, ...], tuple[type, ...]]]:
+    """By a key's name, and its other names: the key, its JSON types, and Python's for them."""
+    (table,) = [one for one in BLOCKS if one.name == block]
+    made: dict[str, tuple[Key, tuple[str, ...], tuple[type, ...]]] = {}
+    for key in table.keys:
         allowed = form(key).get("type", ["string", "object"])
-        names = [allowed] if isinstance(allowed, str) else allowed
-        expected = tuple({kind for name in names for kind in _JSON_TYPES[name]})
-        fits = isinstance(child.value, expected)
-        if isinstance(child.value, bool) and bool not in expected:
-            fits = False
-        if not fits:
-            findings.wrong(child, " or ".join(names), secret=key.kind.secret)
-            child.broken = True
+        names = (allowed,) if isinstance(allowed, str) else tuple(allowed)
+        made[key.name] = key, names, tuple({kind for name in names for kind in _JSON_TYPES[name]})
+    return made | {other: made[today] for other, today in table.also.items()}
 
 
 def block_schema(block: Block, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -189,7 +189,9 @@ def _tenant(findings: Findings, root: Node, endpoint: Endpoint) -> None:
         if value > most:
             limit = show_size(most) if name.endswith("bytes") else str(most)
             limit = show_seconds(most) if name.endswith("age") else limit
-            node = root.get(*name.split(".")) or root
+            names = [name, *(other for other, today in WEBHOOK.also.items() if today == name)]
+            found = [root.get(*one.split(".")) for one in names]
+            node = next((one for one in found if one is not None), root)
             findings.wrong(node, f"at most {limit}: more is for those who have all rights")
     if endpoint.backlog.on_full == "refuse":
         node = root.get("backlog", "on_full") or root

@@ -21,9 +21,22 @@ class Dispatcher:
     def set(self, lanes: Iterable[Lane], parked: Iterable[Parked] = ()) -> None:
         """Serve these lanes from the next batch on; `parked` still have events in batches to come."""
         self._lanes = {one.id: one for one in parked}
-        served = {lane.id: lane for lane in lanes}
-        self._lanes.update(served)
-        self._only = next(iter(served.values())) if len(served) == len(self._lanes) == 1 else None
+        self._lanes.update({lane.id: lane for lane in lanes})
+        self._choose()
+
+    def add(self, lane: Lane) -> None:
+        """Serve one more from the next batch on, or this one in place of the one with its id."""
+        self._lanes[lane.id] = lane
+        self._choose()
+
+    def remove(self, number: int) -> None:
+        """Serve the lane of that id no more."""
+        self._lanes.pop(number, None)
+        self._choose()
+
+    def _choose(self) -> None:
+        only = next(iter(self._lanes.values()), None) if len(self._lanes) == 1 else None
+        self._only = only if isinstance(only, Lane) else None
 
     def committed(self, batch: Batch) -> None:
         """A batch is committed and readable; batches come in ascending order of their numbers."""

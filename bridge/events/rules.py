@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Container, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -81,7 +82,9 @@ class Rules:
     ) -> None:
         """What a lane wants that has wanted nothing so far. For events from now on."""
         for number in self._put(lane, list(filters), list(patterns), detailed, condition):
-            self._all[number] = tuple(sorted({*self._all.get(number, ()), lane}))
+            others = self._all.get(number, ())
+            at = bisect_left(others, lane)
+            self._all[number] = (*others[:at], lane, *others[at:])
             self._caches[number].clear()
 
     def remove(self, lane: int) -> None:

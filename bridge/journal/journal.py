@@ -347,6 +347,10 @@ class Journal:
         low = self.low()
         return self.store.trim(self._open.number if low is None else low, 4 * TRIM_EVERY_BATCHES)
 
+    def commit(self) -> None:
+        """Commit now what is open, so that the store can be asked for it; it is synced as it would be."""
+        self._end_turn()
+
     def flush(self) -> None:
         """Commit and sync now what is open; for start-up and shutdown."""
         self._commit()
