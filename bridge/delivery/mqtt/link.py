@@ -40,7 +40,7 @@ Ack = tuple[int, int, str]
 
 
 class _Packed:
-    """The properties of a PUBLISH, packed by paho once, since that takes it 60 us; it asks for no more than `pack`.
+    """The properties of a PUBLISH, packed by paho once: it takes some 60 us. It asks them for `pack` alone.
 
     `identifier` is the message's, always of the same length.
     """
