@@ -12,7 +12,7 @@ from bridge.broker.auth_checks import expired
 from bridge.broker.client import Client, Message
 from bridge.broker.connection import Connection
 from bridge.broker.hooks import HookChain, Hooks
-from bridge.broker.limits import Limits
+from bridge.broker.limits import REFUSAL_S, Limits
 from bridge.broker.listeners import Listening
 from bridge.broker.outgoing import give_up
 from bridge.broker.queues import Queues
@@ -374,7 +374,7 @@ class Broker:
                 # It may have sent its CONNECT; it is we who do not read, or have not decided.
                 if connection.paused or connection.held is not None:
                     connection.idle_since = now
-                elif now - connection.idle_since > connect_timeout:
+                elif now - connection.idle_since > (REFUSAL_S if connection.refusal else connect_timeout):
                     self.stats.connect_timeouts += 1
                     connection.end("connect_timeout")
             elif (
