@@ -163,14 +163,17 @@ def _answer(conn: Connection, asked: Properties, expiry: int, assigned: str | No
 def _keepalive(conn: Connection, asked: int, code: int) -> tuple[int, int]:
     """The keepalive that holds, and the reason code so far or the one that refuses it (section 3.2.2.3.14).
 
-    Only MQTT 5 can tell a client to use another one. Return code 2 of 3.1.1 is mosquitto's answer, too: none
-    of that version fits.
+    Only MQTT 5 can tell a client to use another one. An older client that asks for more is refused, with
+    return code 2 as in mosquitto: none of that version fits. One that asks for none is let be, as many small
+    devices do: there is nothing it could be told.
     """
     limit = conn.settings.max_keepalive
     if limit is None or 0 < asked <= limit:
         return asked, code
     if conn.version == 5:
         return limit, code
+    if not asked:
+        return asked, code
     log.info("a client at %s: keepalive %d, at most %d is taken", conn.peername, asked, limit)
     return asked, code or ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
 

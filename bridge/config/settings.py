@@ -217,7 +217,7 @@ class Mqtt(_Block):
     max_inflight_window: int = Field(default=2048, ge=1, le=65535)  # our Receive Maximum, both ways
     max_awaiting_rel: int = Field(default=2048, ge=1, le=65535)  # QoS 2 ids open for one client
     max_topic_alias: int = Field(default=65535, ge=0, le=65535)
-    max_topic_levels: int = Field(default=128, ge=1, le=65535)
+    max_topic_levels: int = Field(default=201, ge=1, le=65535)  # mosquitto takes as many
     max_client_id: int = Field(default=65535, ge=23, le=65535)  # bytes
     max_subscriptions: int = Field(default=10000, ge=1)  # of one session
     keepalive_multiplier: float = Field(default=1.5, ge=1.0, le=100.0)
