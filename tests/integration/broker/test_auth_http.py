@@ -242,11 +242,8 @@ async def test_the_server_decides_on_topics(start: Start, server: Server, versio
         Publish("good", b"5"),
         Publish("bad", b"6", 1, packet_id=6),
     )
-    assert [await client.expect(Puback) for _ in range(3)] == [
-        Puback(1, nobody),
-        Puback(2, refused),
-        Puback(3, nobody),
-    ]
+    acks = [Puback(1, nobody), Puback(2, refused), Puback(3, nobody)]
+    assert [await client.expect(Puback) for _ in range(3)] == acks
     assert (await client.expect(Suback)).reason_codes == [1, 0x87 if version == 5 else 0x80, 0]
     assert await client.expect(Puback) == Puback(6, refused)
     assert [call[3] for call in broker.recorder.of("publish")] == [b"1", b"3", b"5"]
