@@ -220,7 +220,8 @@ async def post_nanomq(call: Call) -> web.Response:
     if taken:
         await call.stored()
     if code:
-        raise _refused(code, published=taken)
+        wrong = {"code": REQ_PARAM_ERROR} if code in _WRONG else {}
+        raise _refused(code, published=taken, **wrong)
     return answer({"code": 0})
 
 
@@ -228,7 +229,7 @@ _WRONG = frozenset({ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, ReasonCode.PAYLOAD
 """Reasons that lie in the message: it carries no event that is taken (`events.lift`)."""
 
 
-def _refused(code: int, **members: Any) -> Problem:
+def _refused(code: int, /, **members: Any) -> Problem:
     name = disconnect_name(code)
     if code in _WRONG:
         return Problem(400, f"the message was refused: {name}", **members)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 IDLE_S = 30.0
 BODY_S = 30.0
 QUEUE_S = 10.0
+HANDSHAKE_S = 10.0
 CLOSE_S = 5.0
 """How long requests may take to end when HookMQ ends."""
 MAX_LINE = 8190
@@ -132,12 +134,15 @@ class AdminServer:
         await self._runner.setup()
         manager = self._runner.server
         assert manager is not None  # noqa: S101
+        context = _tls(settings)
         try:
             self._sockets = await self._loop.create_server(
                 lambda: _Connection(manager, self._loop, self._full),
                 "127.0.0.1" if settings.host == "localhost" else settings.host,
                 settings.port,
                 start_serving=False,
+                ssl=context,
+                ssl_handshake_timeout=None if context is None else HANDSHAKE_S,
             )
         except OSError as error:
             await self._runner.cleanup()
@@ -150,7 +155,8 @@ class AdminServer:
                 cause = f"cannot listen on {where}: {error.strerror or error}"
             raise AdminError(f"http_server.port: {cause}") from None
         host, port = self._sockets.sockets[0].getsockname()[:2]
-        self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if context is None else "https"
+        self.address = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     async def serve(self) -> None:
         """Accept connections."""
@@ -267,6 +273,24 @@ class AdminServer:
             raise Problem(408, detail, headers={"Connection": "close"}) from None
         except web.RequestPayloadError:
             raise Problem(400, "the body broke off, or is not as its head says") from None
+
+
+def _tls(settings: HttpServer) -> ssl.SSLContext | None:
+    """For HTTPS, TLS 1.2 and later; None without a certificate. Raises AdminError."""
+    if settings.certfile is None:
+        return None
+    password = settings.key_password
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(
+            settings.certfile,
+            settings.keyfile,
+            lambda: password.get_secret_value() if password is not None else "",
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise AdminError(f"http_server.certfile: {error}") from None
+    return context
 
 
 def _check_media(request: web.Request, media: frozenset[str]) -> None:

@@ -121,7 +121,7 @@ def endpoints(conf: Conf = None, store: Store = None, json: Json = False) -> int
 def log(
     endpoint: Endpoint = None,
     event: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="A type of event: on_message_publish, or an id.")
+        str | None, typer.Option(metavar="TYPE", help="A type: on_message_publish, work_order.*, or an id.")
     ] = None,
     status: Annotated[
         str | None, typer.Option(metavar="STATUS", help="503, 5xx, ok, failed, timeout, connect, tls, dns, …")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bridge.config import certs
 from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
 from bridge.config.hocon import why
@@ -46,6 +47,10 @@ def _check(
             f"found no_auth, and ip_addr is {server.host}: whoever reaches that address could do everything;"
             " expected basic or jwt, or ip_addr = 127.0.0.1",
         )
+    if "certfile" not in values and (given := values.keys() & {"keyfile", "key_password"}):
+        at = values[min(given)][0]
+        findings.error(at.place, at.key, "found it without a certificate, expected http_server.certfile too")
+    certs.check(findings, values)
     if server.auth_type == "jwt":
         _key_file(findings, where, values)
     if server.auth_type == "basic":

@@ -376,6 +376,9 @@ class HttpServer(_Block):
     username: str | None = None
     password: Secret | None = None
     public_keyfile: Path | None = None  # `jwt.public.keyfile`: RS256, PEM
+    certfile: Path | None = None  # PEM; with it the API speaks HTTPS
+    keyfile: Path | None = None  # None: in `certfile`
+    key_password: SecretStr | None = None
 
     @property
     def max_connections(self) -> int:

@@ -20,7 +20,7 @@ class NoArgs(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LogArgs(NoArgs):
-    """`log`. Times are Unix ms. `event` is a type, or the id of one."""
+    """`log`. Times are Unix ms. `event` is a type, a pattern of types, or the id of an event."""
 
     endpoint: str | None = None
     event: str | None = None

@@ -11,12 +11,12 @@ from bridge.delivery.errors import Refused
 from bridge.delivery.retry import ErrorKind
 from bridge.delivery.sample import business_event
 from bridge.events.event import BY_HOOK_NAME, Event, EventType
-from bridge.events.names import find
+from bridge.events.names import find, matching
 from bridge.journal.attempt_store import Filter
 
 MAX_NAME = 128
 _ID = re.compile(r"(?:msg_([0-9a-f]{12})_)?([0-9a-f]{16})")
-_TYPE = re.compile(r"[A-Za-z0-9_.*?\[\]-]{1,128}")
+_TYPE = re.compile(r"[A-Za-z0-9_.*?!\[\]$/-]{1,128}")
 _KINDS: tuple[str, ...] = get_args(ErrorKind)
 
 
@@ -26,6 +26,17 @@ def event_type(text: str) -> EventType:
     if found is None:
         raise Refused(f"no event is called {text[:MAX_NAME]!r}; there are {', '.join(BY_HOOK_NAME)}")
     return found
+
+
+def type_pattern(text: str) -> str:
+    """The name of a type, a hook's or one of business events, or a pattern of names. Raises Refused."""
+    if not _TYPE.fullmatch(text.strip()):
+        raise Refused(
+            f"{text[:MAX_NAME]!r} is no type of event, expected one such as work_order.* or client.connack"
+        )
+    if text.strip().lower().startswith("on_") and not matching(text):
+        event_type(text)  # nobody means a business event by it
+    return text
 
 
 def fits(name: str, pattern: str) -> bool:
@@ -69,8 +80,8 @@ def attempts(
     id: str | None = None,
     latest: bool = False,
 ) -> Filter:
-    """Which attempts are asked for. `event` is a type or a pattern of business types, or the id of an event;
-    `status` a status, `5xx`, `ok`, `failed` or a kind of error. Times are Unix ms. Raises Refused."""
+    """Which attempts are asked for. `event` is a type, a pattern of types, or the id of an event; `status` a
+    status, `5xx`, `ok`, `failed` or a kind of error. Times are Unix ms. Raises Refused."""
     ok: bool | None = None
     kind: str | None = None
     codes: tuple[int, int] | None = None
@@ -93,18 +104,9 @@ def attempts(
             )
     if event is not None and id is None and is_identifier(event):
         event, id = None, event
-    number: int | None = None
-    topic: str | None = None
-    if event is not None:
-        found = find(event)
-        if found is None and ("." in event or "*" in event) and _TYPE.fullmatch(event):
-            number, topic = int(EventType.DOMAIN), event
-        else:
-            number = int(event_type(event))
     return Filter(
         endpoint=endpoint,
-        event=number,
-        type=topic,
+        type=None if event is None else type_pattern(event),
         seq=None if id is None else sequence(id, store_id),
         ok=ok,
         kind=kind,

@@ -34,6 +34,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from bridge.events.event import EventType
+from bridge.events.names import matching
 from bridge.journal.store import StoreError
 
 logger = logging.getLogger("hookmq.journal")
@@ -68,6 +70,8 @@ KEEP_PAGES = 1024
 """Free pages that are kept for the next rows."""
 SHRINK_PAGES = 512
 """Free pages that one trim gives back to the disk."""
+
+_DOMAIN = int(EventType.DOMAIN)
 
 Row = Sequence[str | int | Sequence[Any] | None]
 T = TypeVar("T")
@@ -105,8 +109,9 @@ _OF_ENDPOINT = "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE 
 
 class Filter(msgspec.Struct, frozen=True):
     """Which rows a query wants; None: all. Times are Unix ms, `until` exclusive. `seq` is that of an event,
-    alone or in a group, or of a group. `type` is one of business events, or a pattern of them (`*`, `?`,
-    `[…]`); `latest` means the last attempt of each event alone."""
+    alone or in a group, or of a group. `type` is an event's name as people write it, or a pattern of names:
+    `on_message_publish`, `client.*`, `work_order.created`, `work_order.*`; of a group the first one's counts.
+    `latest` means the last attempt of each event alone."""
 
     endpoint: str | None = None
     event: int | None = None
@@ -124,7 +129,6 @@ class Filter(msgspec.Struct, frozen=True):
         parts = {
             "endpoint": "endpoint = :endpoint",
             "event": "event = :event",
-            "type": "topic GLOB :type",
             "seq": (
                 "(seq = :seq OR seq IN (SELECT number FROM groups WHERE last >= :seq AND first <= :seq"
                 " AND EXISTS (SELECT 1 FROM json_each(members) WHERE value = :seq - first)))"
@@ -138,6 +142,11 @@ class Filter(msgspec.Struct, frozen=True):
             name: getattr(self, name) for name in parts if getattr(self, name) is not None
         }
         conditions = [parts[name] for name in values]
+        if self.type is not None:
+            # A hook's event has its number, a business event its type as topic.
+            numbers = ", ".join(str(int(kind)) for kind in matching(self.type))
+            conditions.append(f"(event IN ({numbers}) OR event = {_DOMAIN} AND topic GLOB :type)")
+            values["type"] = self.type.strip().replace("[!", "[^")
         if self.latest:
             conditions.append(
                 "event != 0 AND NOT EXISTS (SELECT 1 FROM attempts AS later WHERE later.seq = attempts.seq"

@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import json
 import re
+import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from bridge.config.load import load
 from tests.acceptance.scene import run
 from tests.integration.admin.calling import Api
 from tests.integration.commands import asked
-from tests.integration.process import until
-from tests.integration.receiver import Certificates, make_certificates
+from tests.integration.process import until, webhook
+from tests.integration.receiver import Certificates, Receiver, make_certificates
 
 COMPLETED = {
     "type": "operation.completed",
@@ -299,3 +301,51 @@ async def test_tls(tmp_path: Path, mosquitto: Any, certificates: Certificates) -
             assert (await api.post("/api/v2/events", [job(n)] * 1)).status == 202
         await settled(api, 301)
         await until(lambda: len(heard()) == 301, "all have come")
+
+
+# -- the page ------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "unified-namespace.md").read_text()
+BLOCKS = re.findall(r"```hocon\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", BLOCKS)
+def test_every_example_loads(tmp_path: Path, certificates: Certificates, text: str) -> None:
+    conf = tmp_path / "nanomq.conf"
+    conf.write_text(text.replace("/etc/hookmq/broker-ca.pem", str(certificates.ca)))
+    report = load(conf, {"BROKER_PASSWORD": "p"})
+    assert [str(message) for message in report.messages] == []
+
+
+async def test_the_first_example(tmp_path: Path, command: Callable[[str], str]) -> None:
+    """mosquitto_sub at HookMQ itself prints the line that the page shows, and `send-test` sends a sample."""
+    printed = re.search(r"```\n(acme/.*)\n```", PAGE)
+    assert printed
+    topic, _, payload = printed[1].partition(" ")
+    shown = json.loads(payload)
+    async with (
+        Receiver() as receiver,
+        Api(tmp_path / "hookmq", BLOCKS[0], webhook(receiver.url(), "on_session_subscribed")) as api,
+    ):
+        found = re.search(r"```sh\nmosquitto_sub (.*)\n```", PAGE)
+        assert found
+        arguments = shlex.split(found[1])
+        process = await asyncio.create_subprocess_exec(
+            *(command("mosquitto_sub"), *arguments, "-p", str(api.port), "-C", "2"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            await receiver.wait_for(lambda requests: requests)
+            event = {"type": shown["event"], "timestamp": shown["timestamp"], "data": shown["data"]}
+            assert (await api.post("/api/v2/events", event)).status == 202
+            command_line = re.search(r"`hookmq (send-test [^`]+)`", PAGE)
+            assert command_line
+            assert (await asked(api, *command_line[1].split()))["ok"]
+            output, _ = await asyncio.wait_for(process.communicate(), 15)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        first, second = output.decode().splitlines()
+        assert first == printed[1]
+        assert second.startswith(topic.replace("laser_cutting", "default") + " ")

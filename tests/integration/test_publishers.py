@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.mqtt.packets import Puback, Publish
-from tests.integration.admin.calling import Api
+from tests.integration.admin.calling import SERVER, Api
 from tests.integration.commands import asked, said
 from tests.integration.mqtt_client import Client
 from tests.integration.process import HookMQ, until, webhook
@@ -236,3 +236,32 @@ async def test_a_test_message_a_dead_letter_and_a_replay(tmp_path: Path) -> None
         endpoints = {one["name"]: one for one in await asked(api, "endpoints")}
         assert endpoints[name]["url"] == "embedded a/b/{event}"
         assert (endpoints[name]["method"], endpoints[name]["format"]) == ("PUBLISH", "eryxon")
+
+
+async def test_what_is_published_is_not_lifted_and_published_again(tmp_path: Path) -> None:
+    """The same topics in and out, by two ways: each event goes out once by each."""
+    lift = 'events.lift = [{ topic = "acme/{site}/{area}/{cell}/{event}" }]'
+    block = publisher("one", "enterprise = acme")
+    async with Api(tmp_path, lift, block) as api:
+        port = api.port
+        assert await api.stop() == 0
+        api.configure(
+            SERVER,
+            lift,
+            block,
+            publisher("two", f'server = "mqtt://127.0.0.1:{port}"', "enterprise = acme", "proto_ver = 4"),
+            f'listeners.tcp {{ bind = "127.0.0.1:{port}" }}',
+        )
+        await api.start()
+        ear = await Client.connect(api.port, "ear", version=5)
+        await ear.subscribe("#", 1)
+        device = await Client.connect(api.port, "device")
+        topic = "acme/chicago/fab/saw_2/job/created"
+        for number in (1, 2):
+            await device.publish(topic, b'{"job_id": "j", "job_number": "J-%d"}' % number, 1)
+            found = await received(ear, 3)
+            assert [message.topic for message in found] == [topic] * 3
+            assert {json.loads(m.payload).get("event") for m in found} == {None, "job.created"}
+            # Lifted from what came in by the listener, but for nobody.
+            await until_idle(api)
+            assert [e["matched"] for e in (await asked(api, "status"))["endpoints"]] == [number, number]

@@ -22,6 +22,7 @@ from bridge.events.uns import KEYS, PatternError, compile_topic
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 ID = "webhook-id"
 """The user property that has a message's id."""
+ID_LENGTH = len("msg_0123456789ab_0123456789abcdef")
 _VERSIONS = {3: "3.1", 4: "3.1.1", 5: "5.0"}
 _HIDDEN_LENGTH = 4  # what is shorter would be masked in every other word
 

@@ -58,7 +58,7 @@ class Api(HookMQ):
 
     async def start(self) -> None:
         await super().start()
-        found = re.search(r"http api   (http://\S+)$", self.stdout, re.MULTILINE)
+        found = re.search(r"http api   (https?://\S+)$", self.stdout, re.MULTILINE)
         assert found, self.stdout
         self.url = found[1]
         if self.session is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.config.mask import effective
 from bridge.config.settings import HttpServer
 from tests.unit.config.conftest import Read, shown
 
@@ -94,3 +95,31 @@ def test_a_key_that_is_no_public_key(read: Read, tmp_path: Path) -> None:
         path.write_text(text)
         report = read(f'http_server {{ auth_type = jwt, jwt.public.keyfile = "{path}" }}')
         assert error in str(report.errors[0])
+
+
+CERTS = Path(__file__).parents[2] / "fixtures" / "conf" / "certs"
+
+
+def test_https(read: Read) -> None:
+    report = read(f'http_server {{ certfile = "{CERTS}/cert.pem", keyfile = "{CERTS}/key.pem" }}')
+    assert shown(report) == []
+    assert report.settings is not None
+    server = report.settings.http_server
+    assert server is not None
+    assert (server.certfile, server.keyfile) == (CERTS / "cert.pem", CERTS / "key.pem")
+    assert f'certfile = "{CERTS}/cert.pem"' in effective(report.settings)
+
+
+@pytest.mark.parametrize(
+    ("inside", "text"),
+    [
+        (f'keyfile = "{CERTS}/key.pem"', "found it without a certificate, expected http_server.certfile too"),
+        ('certfile = "/no/such.pem"', "cannot read /no/such.pem"),
+        (f'certfile = "{CERTS}/cert.pem"\nkeyfile = "{CERTS}/other-key.pem"', "does not belong to"),
+        (f'certfile = "{CERTS}/cert.pem"\nkeyfile = "{CERTS}/key-encrypted.pem"', "key_password is missing"),
+    ],
+)
+def test_https_that_cannot_work(read: Read, inside: str, text: str) -> None:
+    (line,) = read.lines(f"http_server {{\n{inside}\n}}")
+    assert "error: http_server." in line
+    assert text in line

@@ -437,9 +437,36 @@ async def test_filters_and_pages(tmp_path: Path) -> None:
     assert await seqs(since=200, until=300) == [4, 3, 1]
     assert await seqs(seq=1) == [1]
     assert await seqs(endpoint="a", event=10, ok=True) == [0]
+    assert await seqs(type="on_message_publish") == await seqs(type="message.publish") == [3, 1, 0]
+    assert await seqs(type="client.*", endpoint="a") == [2]
     assert await seqs(endpoint="'; DROP TABLE attempts; --") == []
     page = await store.query(Filter(), 3)
     assert await seqs(below=(page[-1]["at"], page[-1]["id"])) == [1, 0]
+    store.close()
+
+
+async def test_business_events_are_found_by_type(tmp_path: Path) -> None:
+    store = AttemptStore.open(tmp_path / "a.db", asyncio.get_running_loop())
+    names = ["work_order.created", "work_order.started", "job.created", "a/work_order.created", "Job.Created"]
+    types = [(int(EventType.DOMAIN), name) for name in names] + [(10, "work_order.created"), (2, "")]
+    await store.write(
+        [
+            ("a", 1, seq, seq, 1, 200, None, 1, "", event, 1, topic, "c", "", "", "", "")
+            for seq, (event, topic) in enumerate(types)
+        ]
+    )
+
+    async def seqs(text: str) -> list[int]:
+        return [row["seq"] for row in await store.query(Filter(type=text), 100)][::-1]
+
+    assert await seqs("work_order.created") == [0]  # and no message on a topic of that name
+    assert await seqs("work_order.*") == [0, 1]
+    assert await seqs("*.created") == [0, 2, 3]
+    assert await seqs("job.?reated") == [2]
+    assert await seqs("work_order.[!c]*") == [1]
+    assert await seqs("*") == [0, 1, 2, 3, 4, 5, 6]
+    assert await seqs("message.*") == [5]
+    assert await seqs("x' OR 1 --") == []
     store.close()
 
 
