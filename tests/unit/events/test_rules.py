@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.events import expression_fields
 from bridge.events.event import Event, EventType
@@ -94,3 +96,54 @@ def test_all_conditions_share_one_decoding(monkeypatch: pytest.MonkeyPatch) -> N
     assert rules.passing(large) == (7,)
     assert len(asked) == 1
     assert expression_fields._memo.payload is None  # a large payload is not kept until the next event
+
+
+KINDS = (PUBLISH, SUBSCRIBED, CONNECTED, EventType.MESSAGE_ACKED)
+TOPICS = (None, "#", "a", "a/#", "+/b", "a/b", "$SYS/x")
+PATTERNS = ("*", "work_order.*", "work_order.created", "job.?reated")
+WANTS = st.tuples(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(TOPICS)), max_size=4),
+    st.lists(st.sampled_from(PATTERNS), max_size=2),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+def answers(rules: Rules) -> dict[Any, Any]:
+    """All that a table says."""
+    kinds = (*KINDS, EventType.DOMAIN)
+    topics = ("a", "a/b", "x/b", "b", "$SYS/x", "work_order.created", "work_order.x", "job.created")
+    found: dict[Any, Any] = {(kind, topic): rules.targets(kind, topic) for kind in kinds for topic in topics}
+    found |= {kind: (rules.lanes(kind), rules.wants(kind), rules.detailed(kind)) for kind in kinds}
+    return found | {"conditions": rules.conditions}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    first=st.dictionaries(st.integers(1, 6), WANTS, max_size=4),
+    steps=st.lists(st.tuples(st.integers(1, 6), st.one_of(st.none(), WANTS)), max_size=8),
+)
+def test_what_is_added_and_removed_is_as_if_made_so(
+    first: dict[int, Any], steps: list[tuple[int, Any]]
+) -> None:
+    def whole(wanted: dict[int, Any]) -> Rules:
+        return Rules(
+            [(lane, kind, topic) for lane, want in wanted.items() for kind, topic in want[0]],
+            types=[(lane, pattern) for lane, want in wanted.items() for pattern in want[1]],
+            detailed={lane for lane, want in wanted.items() if want[2]},
+            conditions={lane: bool for lane, want in wanted.items() if want[3]},
+        )
+
+    wanted = dict(first)
+    rules = whole(wanted)
+    caches = {kind: rules.cache(kind) for kind in KINDS}
+    for lane, want in steps:
+        answers(rules)  # remembered, and to be forgotten
+        if lane in wanted:
+            del wanted[lane]
+            rules.remove(lane)
+        if want is not None:
+            wanted[lane] = want
+            rules.add(lane, want[0], want[1], detailed=want[2], condition=bool if want[3] else None)
+        assert answers(rules) == answers(whole(wanted))
+        assert all(rules.cache(kind) is cache for kind, cache in caches.items())  # who holds one keeps it
