@@ -114,6 +114,8 @@ def _changed(file: Path, text: str, user: str, hashed: str | None) -> str:
         raise _Failed(f"{file}: there is no user {json.dumps(user, ensure_ascii=False)}")
     lines = text.splitlines()
     at = [number for number, line in enumerate(lines) if _name(line) == user]
+    if user in before and not at:
+        raise _odd(file)
     if hashed is None:
         lines = [line for number, line in enumerate(lines) if number not in at]
     else:
@@ -128,8 +130,12 @@ def _changed(file: Path, text: str, user: str, hashed: str | None) -> str:
     if hashed is not None:
         wanted[user] = hashed
     if _users(file, new) != wanted:  # two users in one line, say
-        raise _Failed(f'{file}: its form is another than "user" : "secret", one in a line; change it by hand')
+        raise _odd(file)
     return new
+
+
+def _odd(file: Path) -> _Failed:
+    return _Failed(f'{file}: its form is another than "user" : "secret", one in a line; change it by hand')
 
 
 def _name(line: str) -> str | None:
