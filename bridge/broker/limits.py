@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 LOG_S = 10.0
 """How often the same thing is logged."""
 REFUSALS = 32
-"""Connections at a time that are kept until their CONNECT can be answered with a refusal."""
+"""Connections at a time that are kept until their CONNECT can be answered with a refusal; at most an eighth
+of `mqtt.max_connections`, where so few are all the files that there are."""
+REFUSAL_S = 2.0
+"""How long their CONNECT may take."""
 
 
 class Teller:
@@ -69,6 +72,7 @@ class Limits:
         self._hosts: dict[str, int] = {}  # open connections, where they are limited by address
         self._open = 0
         self._refusing = 0
+        self._most_refusing = min(REFUSALS, max(1, settings.max_connections // 8))
         self.teller = Teller(loop)
 
     def add(self, listener: Listener) -> None:
@@ -91,7 +95,7 @@ class Limits:
             self._stats.connections += 1
             return True
         self._stats.turned_away += 1
-        if listener.tls or self._refusing >= REFUSALS:
+        if listener.tls or self._refusing >= self._most_refusing:
             return False
         self._refusing += 1
         connection.refusal = code

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from bridge.broker.client import Client, Message
 from bridge.broker.connection import Connection
 from bridge.broker.hooks import HookChain, Hooks
-from bridge.broker.limits import Limits
+from bridge.broker.limits import REFUSAL_S, Limits
 from bridge.broker.listeners import Listening
 from bridge.broker.outgoing import give_up
 from bridge.broker.queues import Queues
@@ -366,7 +366,7 @@ class Broker:
             elif connection.session is None:
                 if connection.paused:  # it may have sent its CONNECT; it is we who do not read
                     connection.idle_since = now
-                elif now - connection.idle_since > connect_timeout:
+                elif now - connection.idle_since > (REFUSAL_S if connection.refusal else connect_timeout):
                     self.stats.connect_timeouts += 1
                     connection.end("connect_timeout")
             elif (

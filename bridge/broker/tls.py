@@ -124,28 +124,31 @@ class Tls(Layer):
 
     _incoming: ssl.MemoryBIO
     _outgoing: ssl.MemoryBIO
-    _ssl: ssl.SSLObject
 
     def __init__(self, connection: Connection, upper: asyncio.Protocol, certificates: Certificates) -> None:
         super().__init__(connection, upper)
         self._certificates = certificates
+        self._ssl: ssl.SSLObject | None = None  # from the first byte on: who says nothing costs little
         self._shaken = False  # the handshake is done
         self._writable = True
 
-    def begin(self) -> None:
+    def _start(self) -> ssl.SSLObject:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._ssl = self._certificates.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        tls = self._certificates.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._ssl = tls
+        return tls
 
     # -- from the network ------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         if self.is_closing():
             return
+        tls = self._ssl or self._start()
         self._incoming.write(data)
-        if not self._shaken and not self._shake():
+        if not self._shaken and not self._shake(tls):
             return
-        read = self._ssl.read
+        read = tls.read
         parts: list[bytes] = []
         ended = True  # by the client's close_notify, or by something that is not TLS
         try:
@@ -166,10 +169,10 @@ class Tls(Layer):
         if ended:
             self.eof_received()
 
-    def _shake(self) -> bool:
+    def _shake(self, tls: ssl.SSLObject) -> bool:
         """Go on with the handshake; whether it is done."""
         try:
-            self._ssl.do_handshake()
+            tls.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
             return False
@@ -201,14 +204,15 @@ class Tls(Layer):
     # -- to the network --------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self.is_closing() or not data:
+        tls = self._ssl
+        if tls is None or self.is_closing() or not data:
             return
         try:
-            done = self._ssl.write(data)  # a record at a time
+            done = tls.write(data)  # a record at a time
             if done < len(data):
                 rest = memoryview(data)
                 while done < len(rest):
-                    done += self._ssl.write(rest[done : done + RECORD])
+                    done += tls.write(rest[done : done + RECORD])
         except ssl.SSLError as error:
             log.debug("TLS: %s", why(error))
             self.abort()
@@ -224,7 +228,7 @@ class Tls(Layer):
         if self._closing:
             return
         self._closing = True
-        if self._shaken:
+        if self._ssl is not None and self._shaken:
             with contextlib.suppress(OSError, ValueError):  # it wants the client's answer, which we need not
                 self._ssl.unwrap()
             self._flush()

@@ -8,6 +8,7 @@ from bridge.config.block import fields, read_block
 from bridge.config.findings import Findings
 from bridge.config.keys import AUTH
 from bridge.config.node import Node
+from bridge.config.secret import SecretError, resolve
 from bridge.config.settings import Auth
 from bridge.config.units import plain
 
@@ -48,6 +49,11 @@ def _passwords(findings: Findings, node: Node) -> tuple[tuple[str, SecretStr], .
                 child.key,
                 "found no secret, expected a text that is not empty (an include needs no key)",
             )
+            continue
+        try:
+            secret = resolve(secret)
+        except SecretError as error:
+            findings.error(child.place, child.key, str(error))
             continue
         if len(name.encode()) > 65535 or not name:
             findings.error(

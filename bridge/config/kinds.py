@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from bridge.config.node import Node, found
+from bridge.config.secret import file_of
 from bridge.config.settings import Secret
 from bridge.config.units import SECONDS, Bad, Kind, Range, plain, quote, show_seconds
 from bridge.events.head import FRAMING
@@ -159,7 +160,8 @@ def _read_source(node: Node, bounds: Range) -> Secret:
         text = plain(node)
         if not text:
             raise Bad(_FORMS)
-        return Secret(value=SecretStr(text))
+        path = file_of(text)
+        return Secret(value=SecretStr(text)) if path is None else Secret(file=path)
     members = {name: child for name, child in node.value.items() if not child.is_null}
     (name, child), *more = members.items() or [("", node)]
     text = plain(child)

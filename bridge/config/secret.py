@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from bridge.config.settings import Secret
 
+FILE_URL = "file://"
 MAX_BYTES = 65536
 """Of a file that holds a secret."""
 HMAC_PREFIX, PRIVATE_PREFIX, PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
@@ -56,6 +58,18 @@ def reveal(secret: Secret, environ: Mapping[str, str] = os.environ) -> str:
     if not text:
         raise SecretError(f"{place(secret)} is empty", source)
     return text
+
+
+def resolve(text: str) -> str:
+    """A secret as it stands, or what the file of `file:///path` holds. Raises SecretError."""
+    path = file_of(text)
+    return text if path is None else reveal(Secret(file=path))
+
+
+def file_of(text: str) -> Path | None:
+    """The path of `file:///path`, EMQX's way to name a file that holds a secret; None: it is another text."""
+    path = text.removeprefix(FILE_URL)
+    return Path(path) if path != text and path and "\x00" not in path else None
 
 
 def place(secret: Secret) -> str:

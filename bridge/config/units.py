@@ -13,6 +13,7 @@ from typing import Any, cast
 from pydantic import SecretStr
 
 from bridge.config.node import Node
+from bridge.config.secret import SecretError, resolve
 
 
 class Bad(Exception):
@@ -326,8 +327,11 @@ def _read_path(node: Node, bounds: Range) -> Path:
 def _read_secret(node: Node, bounds: Range) -> SecretStr:
     text = plain(node)
     if text is None:
-        raise Bad("a text")
-    return SecretStr(text)
+        raise Bad("a text, or file:///path of a file that holds it")
+    try:
+        return SecretStr(resolve(text))
+    except SecretError as error:
+        raise Bad(f"a secret that can be read: {error}") from None
 
 
 TEXT = Kind("text", _read_text, quote)

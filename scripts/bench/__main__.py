@@ -4,7 +4,8 @@
 
 Parts: wrk (end to end against wrk on the same sink), signing (with signatures against without), dead (one of
 two endpoints dead against one alone), nomatch (publishes that no rule matches against no webhook), many
-(1,000 webhooks against 10), latency, memory (idle connections), backlog (a million events waiting).
+(1,000 webhooks against 10), latency, memory (idle connections), backlog (a million events waiting), listeners
+(tcp, ws, ssl and wss side by side).
 Beside mosquitto, without webhooks: ingest (QoS 1 from 10 publishers), subscriber (to 1 subscriber), fanout (1
 to 1,000), fanin (1,000 to 1), queues (persistent sessions that are away), idle (10,000 connections), storm
 (5,000 connect at once).
@@ -30,6 +31,7 @@ from bridge.mqtt.encoder import encode_connect
 from bridge.mqtt.packets import Connect
 from scripts.bench import mosquitto
 from scripts.bench.dead import part_dead
+from scripts.bench.listeners import part_listeners
 from scripts.bench.many import part_many, part_nomatch
 from scripts.bench.process import Broker, Sink, publish, webhook
 
@@ -235,6 +237,7 @@ PARTS = {
     "memory": part_memory,
     "backlog": part_backlog,
     **mosquitto.PARTS,
+    "listeners": part_listeners,
 }
 
 

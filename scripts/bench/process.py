@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,15 +86,22 @@ log {{ to = [file], dir = "{folder}", level = warn }}
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.port = 0
+        self.ports: dict[str, int] = {}  # by the kind of listener
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if "listening" in line:
-                self.port = int(line.rsplit(":", 1)[1])
+            found = re.search(r"listening  (\w+)://.*:(\d+)", line)
+            if found is not None:
+                kind = {"mqtt": "tcp", "mqtts": "ssl"}.get(found[1], found[1])
+                self.ports[kind] = int(found[2])
             if "store" in line:
                 break
-        if not self.port:
+        if "tcp" not in self.ports:
             raise SystemExit(f"hookmq did not start: {conf}")
+
+    @property
+    def port(self) -> int:
+        """Of the TCP listener."""
+        return self.ports["tcp"]
 
     def memory(self) -> int:
         """Resident bytes."""

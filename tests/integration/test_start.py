@@ -262,7 +262,7 @@ async def test_clients_leave_files_for_the_webhook(tmp_path: Path) -> None:
         async with HookMQ(tmp_path, block, prefix=few) as hookmq:
             client = await Client.connect(hookmq.port, "c")
             silent = [await Client.open(hookmq.port) for _ in range(150)]
-            await hookmq.said("WARNING mqtt.max_connections: 64 are open, new ones are closed")
+            await hookmq.said("WARNING mqtt.max_connections: 64 are open, new ones are refused")
             await client.publish("a", b"x", qos=1)  # the first POST: its connection is opened now
             await receiver.wait_count(1)
             await asyncio.gather(*(other.wait_closed() for other in silent[63:]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -237,6 +239,16 @@ async def test_retained_messages(tmp_path: Path) -> None:
         assert (await client.expect(Publish)).topic == "a/2"
         await client.silent()
 
+        stored = await Client.connect(api.port, "away", clean=False)
+        await stored.disconnect()
+        assert (await api.call("DELETE", "/api/v4/clients/away")).status == 200
+        api.kill()
+        await api.start()
+        body = ok(await api.get(path), "RetainedMessages")
+        assert {row["topic"] for row in body["data"]} == {"a/2", "b"}
+        assert {row["from_clientid"] for row in body["data"]} == {"c"}
+        assert ok(await api.get("/api/v4/clients"), "Clients")["data"] == []
+
 
 async def test_the_broker(named: Api) -> None:
     first = await Client.connect(named.port, "c")
@@ -289,24 +301,25 @@ async def test_a_million_rows_do_not_hold_up_the_loop(handler: Any) -> None:
     query = {"_page": "1", "_limit": "10000", "_like_clientid": "c1"}
     if handler is calls.get_subscriptions:
         query = {"_page": "3", "_match_topic": "t/1"}
-    loop = asyncio.get_running_loop()
     longest = 0.0
     done = False
+    gc.freeze()  # as a HookMQ does with what is there
 
     async def others() -> None:
         nonlocal longest
         while not done:
-            before = loop.time()
+            before = time.thread_time()  # what other processes do meanwhile is not ours
             await asyncio.sleep(0)
-            longest = max(longest, loop.time() - before)
+            longest = max(longest, time.thread_time() - before)
 
     task = asyncio.ensure_future(others())
     try:
         answer = await handler(calls.Call(plant, principal, "", {}, query, {}, b""))
     finally:
         done = True
+        gc.unfreeze()
         await task
     body = answer.body
     assert isinstance(body, bytes)
     assert body.count(b'"clientid"') == 10_000
-    assert longest < 0.2, longest  # a turn is some 5 ms; the rest is this machine's
+    assert longest < 0.05, longest

@@ -6,11 +6,12 @@ import asyncio
 import os
 import ssl
 from pathlib import Path
+from random import Random
 
 import aiohttp
 import pytest
 
-from bridge.broker.frames import mask, mask_plain
+from bridge.broker.frames import Frames, mask, mask_plain
 from bridge.config.settings import Listener
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Connect, Pingreq, Publish
@@ -391,3 +392,30 @@ def test_masks(size: int) -> None:
         made = bytearray(data)
         function(key, made)
         assert made == expected
+
+
+def test_a_stream_cut_anywhere_is_the_same_stream() -> None:
+    """Random messages in random frames, with control frames between, cut into random pieces."""
+    random = Random(6)
+    for _ in range(300):
+        stream, expected = b"", b""
+        for _ in range(random.randrange(1, 6)):
+            parts = [
+                random.randbytes(random.choice((0, 1, 5, 125, 126, 700, 66_000)))
+                for _ in range(random.randrange(1, 4))
+            ]
+            for at, part in enumerate(parts):
+                opcode = CONTINUATION if at else BINARY
+                stream += frame(part, opcode, fin=at == len(parts) - 1, key=random.randbytes(4))
+                if random.random() < 0.3:
+                    stream += frame(random.randbytes(random.randrange(126)), random.choice((PING, PONG)))
+            expected += b"".join(parts)
+        frames = Frames(1 << 20)
+        got = b""
+        at = 0
+        while at < len(stream):
+            size = random.choice((1, 2, 3, 7, 100, 5000, 100_000))
+            got += b"".join(frames.feed(stream[at : at + size]))
+            at += size
+        assert frames.error is None
+        assert got == expected

@@ -136,7 +136,7 @@ def test_log(read: Read) -> None:
         ('dir = ""', '1: error: log.dir: found "", expected a path'),
         ("rotation.size = big", "1: error: log.rotation.size: found big, expected a size such as 64KB, 10MB or 1GB, or a number of bytes, of at least 1KB"),
         ("rotation = 3", "1: error: log.rotation: found 3, expected an object: log.rotation { key = value … }"),
-        ("colour = red", "1: warning: log.colour: unknown key, it has no effect; known keys of log: to, level, dir, file, rotation.size, rotation.count"),
+        ("colour = red", "1: warning: log.colour: unknown key, it has no effect; known keys of log: to, level, formatter, dir, file, rotation.size, rotation.count"),
     ],
 )  # fmt: skip
 def test_log_messages(read: Read, text: str, message: str) -> None:

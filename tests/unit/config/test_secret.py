@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bridge.config.secret import SecretError, check_standard, is_standard, reveal
+from bridge.config.mask import effective
+from bridge.config.secret import SecretError, check_standard, file_of, is_standard, resolve, reveal
 from bridge.config.settings import Secret
+from tests.unit.config.conftest import Read
 
 
 def test_a_given_one() -> None:
@@ -116,3 +118,67 @@ def test_what_cannot_sign_as_standard(text: str, wrong: str) -> None:
     assert str(e.value).startswith(wrong)
     assert text.partition("_")[2] not in str(e.value) or text in ("whsec_", "h1dden")
     assert "h1dden" not in str(e.value)
+
+
+def test_a_url_of_a_file(tmp_path: Path) -> None:
+    """EMQX's way, good for every secret: those that are read at once, and those that are kept as a place."""
+    path = tmp_path / "a secret"
+    path.write_text("s3cret\n")
+    assert file_of(f"file://{path}") == path
+    assert resolve(f"file://{path}") == "s3cret"
+    for text in ("s3cret", "file:/x", "File:///x", "file://", "http://x"):
+        assert file_of(text) is None
+        assert resolve(text) == text
+    for wrong in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(SecretError, match="cannot read"):
+            resolve(f"file://{wrong}")
+
+
+def test_secrets_of_the_file_by_url(read: Read, tmp_path: Path) -> None:
+    for name in ("user", "key", "admin", "hook", "token"):
+        (tmp_path / name).write_text(f"{name}-secret\n")
+    url = f"file://{tmp_path}"
+    report = read(
+        f'''
+        auth.password {{ "line7" : "{url}/user", "plain" : "text" }}
+        http_server {{ username = admin, password = "{url}/admin" }}
+        webhook {{
+          url = "https://h", events = [ {{ event = on_client_ping }} ]
+          signature = mes, secret = "{url}/hook"
+          credentials {{ kind = bearer, token = "{url}/token" }}
+          ssl {{ key_password = "{url}/key" }}
+        }}
+        '''
+    )
+    assert report.errors == []
+    settings = report.settings
+    assert settings is not None
+    assert {user: secret.get_secret_value() for user, secret in settings.auth.password} == {
+        **{"line7": "user-secret", "plain": "text"}
+    }
+    assert settings.http_server is not None
+    assert settings.http_server.password is not None
+    assert reveal(settings.http_server.password) == "admin-secret"
+    (endpoint,) = settings.webhooks
+    assert reveal(endpoint.secrets[0]) == "hook-secret"
+    assert endpoint.credentials is not None
+    assert endpoint.credentials.token is not None
+    assert reveal(endpoint.credentials.token) == "token-secret"
+    assert endpoint.tls is not None
+    assert endpoint.tls.key_password is not None
+    assert endpoint.tls.key_password.get_secret_value() == "key-secret"
+    assert "-secret" not in effective(settings)
+
+
+def test_a_file_that_cannot_be_read(read: Read) -> None:
+    assert read.lines('auth.password { "u" : "file:///no/such" }') == [
+        "1: error: auth.password.u: cannot read /no/such: No such file or directory"
+    ]
+    (line,) = read.lines(
+        'webhook { url = "http://h", events = [ { event = on_client_ping } ]\n'
+        'ssl.key_password = "file:///no/such" }'
+    )
+    assert line.startswith("2: error: webhook.ssl.key_password: ")
+    assert line.endswith(
+        "expected a secret that can be read: cannot read /no/such: No such file or directory"
+    )
