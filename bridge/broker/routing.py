@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import Client, Message
-from bridge.broker.hooks import NO_ACL
+from bridge.broker.hooks import NO_ACL, SUPERUSER
 from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launched, takes_now
 from bridge.broker.records import RETAIN_BIT
 from bridge.broker.session import Delivery, forwardable
@@ -51,13 +51,16 @@ def make_message(broker: Broker, client: Client, publish: Publish, ts: int, numb
 def publish_will(broker: Broker, client: Client, will: Will) -> None:
     """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
     packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
+    allowed, source = True, SUPERUSER if client.superuser else NO_ACL
     if broker.subscriptions.match(packet.topic).reserved:  # as its client may not publish there
-        broker.stats.rejected += 1
-        for on_authorized in broker.hooks.on_authorized:
-            on_authorized(client, "publish", packet.topic, False, NO_ACL)
-        return
+        allowed, source = False, NO_ACL
+    elif client.access is not None:  # its rules may have changed since its CONNECT
+        allowed, source = client.access.decide("publish", will.topic, will.qos, will.retain) or (True, "http")
     for on_authorized in broker.hooks.on_authorized:
-        on_authorized(client, "publish", packet.topic, True, NO_ACL)
+        on_authorized(client, "publish", packet.topic, allowed, source)
+    if not allowed:
+        broker.stats.rejected += 1
+        return
     # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
     _accept(broker, client, packet, broker.sessions.get(client.clientid))
 
