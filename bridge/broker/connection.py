@@ -32,6 +32,7 @@ from bridge.mqtt.packets import (
     Auth,
     Connect,
     Disconnect,
+    Packet,
     Pingreq,
     Properties,
     Puback,
@@ -48,6 +49,7 @@ from bridge.mqtt.wire import shown
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Iterable, Iterator
 
     from bridge.broker.server import Broker
     from bridge.config.settings import Listener
@@ -58,6 +60,8 @@ HIGH_WATER = 256 * 1024
 """Bytes that may be unsent to a client before its messages wait in its session."""
 FLUSH_BYTES = 64 * 1024
 """Bytes of messages for one client that are written before the turn's end."""
+PIECE = 16 * 1024
+"""Bytes that are decoded at a time, where more was read at once."""
 UNREAD_ACKS = 64 * 1024
 """Bytes of acknowledgements beyond it that a client may leave unread before it is read no further."""
 _PUBACK = b"\x40\x02"
@@ -89,10 +93,13 @@ class Connection(asyncio.Protocol):
         "client",
         "closed",
         "decoder",
+        "ended",
         "feeding",
+        "held",
         "idle_since",
         "journal",
         "keepalive",
+        "last",
         "listener",
         "out",
         "out_bytes",
@@ -146,6 +153,9 @@ class Connection(asyncio.Protocol):
         self.paced = False  # waits until it may publish again
         self.paused = False  # waits for its share of a turn
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
+        self.held: Iterator[Packet] | None = None  # what is left of data whose share of work was used up
+        self.ended = False  # the client sends no more than what waits
+        self.last = False  # what waits is processed now: the connection has ended
         self.throttled = False  # is read no further until acknowledgements have gone
         self.unacked = 0  # QoS 1 messages whose PUBACK waits for its batch
         self.unread = 0  # bytes of acknowledgements written since it stopped reading
@@ -210,13 +220,29 @@ class Connection(asyncio.Protocol):
         broker = self.broker
         broker.read_at = broker.now_ms()
         broker.reading = self
+        turn = broker.turn
+        packets: Iterable[Packet]
+        if self.held is not None and not data:
+            packets, self.held = self.held, None
+        elif pace is not None:
+            packets = pace.allowed(data)
+        elif len(data) <= PIECE:
+            packets = decoder.feed(data)
+        else:
+            packets = self._pieces(data)
+        waiting = iter(packets)
         try:
-            for packet in decoder.feed(data) if pace is None else pace.allowed(data):
+            for packet in waiting:
                 if type(packet) is Publish:
                     on_publish(self, packet)
                 else:
                     HANDLERS[type(packet)](self, packet)
                 if self.closed:
+                    return
+                if turn.over and not self.last:
+                    self.held = waiting
+                    self.stash = [b"", *(self.stash or ())]
+                    turn.pause(self)
                     return
         except Exception:
             # A fault of ours: it ends this connection and no other.
@@ -229,6 +255,13 @@ class Connection(asyncio.Protocol):
             self.fault(decoder.error.reason_code, str(decoder.error))
         elif self.unacked > self.settings.max_inflight_window:
             self._throttle()
+
+    def _pieces(self, data: bytes) -> Iterator[Packet]:
+        """The packets of much data, which may be a hundred thousand."""
+        charge = self.broker.turn.charge
+        for at in range(0, len(data), PIECE):
+            yield from self.decoder.feed(data[at : at + PIECE])
+            charge(PIECE // 4)
 
     def write_acks(self, data: bytearray) -> None:
         transport = self.transport
@@ -300,6 +333,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Read on, if nothing else is in the way."""
+        if self.ended and not self.paused:
+            self._lost()
         if not (self.paused or self.throttled or self.paced or self.transport.is_closing()):
             self.transport.resume_reading()
 
@@ -312,7 +347,10 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still read the acknowledgements of what it has sent."""
-        self._lost()
+        if self.paused and self.stash:
+            self.ended = True  # what it has sent comes first, in its turn
+        else:
+            self._lost()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -321,14 +359,14 @@ class Connection(asyncio.Protocol):
         self.broker.gone(self)
 
     def _lost(self) -> None:
+        self.last = True
         if self.paced and self.pace is not None:
             self.pace.lift()
             self.process(b"")
         if self.stash:
             # It was received before the end, so it counts.
-            stash, self.stash = self.stash, None
-            for data in stash:
-                self.process(data)
+            while self.stash:
+                self.process(self.stash.pop(0))
         self.end("tcp_closed")
 
     # -- the end ---------------------------------------------------------------------------------------
@@ -350,7 +388,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         self.closed = True
-        self.stash = None
+        self.stash = self.held = None
         self.idle_since = math.inf  # until the network connection is being closed
         if self.session is not None:
             self.broker.disconnected(self, reason, properties, with_will=will)
