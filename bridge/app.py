@@ -319,6 +319,7 @@ class App:
 
     async def _restore(self) -> int:
         """Take up the broker's state; how many connections the last process left open."""
+        gc.disable()  # it would look through all that was read, again and again
         try:
             steps = restore_steps(self.broker)
             while True:
@@ -327,11 +328,14 @@ class App:
                 except StopIteration as end:
                     return int(end.value)
                 await asyncio.sleep(0)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, LookupError) as error:
             raise StoreError(
                 f"{self.store.path}: the broker's state in it is damaged ({error}): "
                 f"restore a copy, or move it away and a new store is made"
             ) from error
+        finally:
+            gc.freeze()
+            gc.enable()
 
     def _watch(self) -> None:
         """Let publishers wait while delivery lags more than `mqtt.max_lag`."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import Client, Message
 from bridge.broker.hooks import NO_ACL, SUPERUSER
-from bridge.broker.outgoing import deliver, enqueue, give_up, keep, launch, send_launched, takes_now
+from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launched, takes_now
+from bridge.broker.records import RETAIN_BIT
 from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt.packets import Publish
 
@@ -190,6 +191,13 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
     kept: Kept | None = None
     waiting: Delivery | None = None  # one for all queues of those who get it alike
     got: set[Session] | None = set() if matched.groups else None
+    queues = broker.queues
+    settings = broker.settings
+    max_len, max_bytes = settings.max_mqueue_len, settings.max_mqueue_bytes
+    size = message.size
+    room = False
+    to: list[int] = []
+    places: dict[Session, int] = {}
     for found in matched.matches:
         match = found
         session = match.session
@@ -204,13 +212,16 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
             run.append((session, Delivery(message, qos, retain, match.identifiers), 0))
             continue
         if kept is None:
-            kept = broker.queues.add(message)
+            kept = queues.add(message)
+            room = not queues.full
+            to = kept.to
+            places = kept.chunk.places
         if got is not None:
             got.add(session)
         if session.connection is not None and takes_now(session):
             delivery = Delivery(message, qos, retain, match.identifiers)
-            broker.queues.claim(kept, session, delivery)
-            run.append((session, delivery, launch(broker, session, delivery, kept)))
+            queues.claim(kept, session, delivery)
+            run.append((session, delivery, queues.launch(kept, session, delivery)))
             continue
         if (
             waiting is None
@@ -219,7 +230,26 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
             or waiting.identifiers is not match.identifiers
         ):
             waiting = Delivery(message, qos, retain, match.identifiers)
-        keep(broker, session, waiting, kept)
+        queue = session.queue
+        if (
+            queue
+            and room
+            and len(queue) < max_len
+            and session.queue_bytes + size <= max_bytes
+            and match.identifiers is None
+        ):
+            # What `keep` does where there is room: this runs for every absent session of every message.
+            waiting.kept = kept
+            queue.append(waiting)
+            session.queue_bytes += size
+            place = places.get(session)
+            if place is None:
+                place = places[session] = len(places)
+            to += (place, qos | RETAIN_BIT if retain else qos)
+        else:
+            keep(broker, session, waiting, kept)
+    if kept is not None:
+        queues.refer(kept)
     for group in matched.groups:
         member = group.pick()
         if member is None:
@@ -233,10 +263,11 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
             kept, got = broker.queues.add(message), set()
         got.add(session)
         if takes_now(session):
-            broker.queues.claim(kept, session, delivery)
-            run.append((session, delivery, launch(broker, session, delivery, kept)))
+            queues.claim(kept, session, delivery)
+            run.append((session, delivery, queues.launch(kept, session, delivery)))
         else:
             keep(broker, session, delivery, kept)
+        queues.refer(kept)
 
 
 def _dispatch(broker: Broker, run: Run) -> None:

@@ -309,13 +309,13 @@ class Broker:
             self.subscriptions.remove(session.clientid, topic_filter)
         self._settle_will(session)
         self._forget(session, ends=True)
-        if reason == "discarded":
-            for on_discarded in self.hooks.on_session_discarded:
-                on_discarded(session.client)
         if self.hooks.on_delivery_dropped:
             for delivery in (*session.inflight.values(), *session.queue):
                 if not delivery.sent:
                     give_up(self, session, delivery, "session_terminated")
+        if reason == "discarded":
+            for on_discarded in self.hooks.on_session_discarded:
+                on_discarded(session.client)
         for on_terminated in self.hooks.on_terminated:
             on_terminated(session.client, reason)
 
