@@ -17,7 +17,8 @@ import msgspec
 
 from bridge import __version__
 from bridge.admin.api_keys import ApiKeys
-from bridge.broker.auth import PasswordAuth
+from bridge.broker.auth import Authentication
+from bridge.broker.auth_setup import AuthError, AuthSetup
 from bridge.broker.feed import EventFeed
 from bridge.broker.listeners import ListenError
 from bridge.broker.restore import restore_steps
@@ -112,7 +113,8 @@ class App:
         self.system = SystemTopics(
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
-        self._set_hooks()
+        self.auth = AuthSetup(self.loop)
+        self._set_hooks(self.auth.build(settings.auth, self.mqtt))
         self.notify = Notifier(self.loop, self._status)
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.api_keys = ApiKeys(self.journal)
@@ -121,13 +123,10 @@ class App:
         self._opened: list[str] = []
         self._watcher: asyncio.TimerHandle | None = None
 
-    def _set_hooks(self) -> None:
-        auth = self.settings.auth
-        users = {user: secret.get_secret_value().encode() for user, secret in auth.password}
+    def _set_hooks(self, authentication: Authentication) -> None:
         self.system.hook(self.webhooks.rules.system)
-        self.broker.set_hooks(
-            [self.feed, PasswordAuth(users, allow_anonymous=auth.allow_anonymous), self.system]
-        )
+        self.broker.set_hooks([self.feed, authentication, self.system])
+        self.auth.apply(authentication, self.settings.auth, self.broker)
 
     @property
     def lanes(self) -> list[Lane]:
@@ -320,6 +319,7 @@ class App:
 
     async def _restore(self) -> int:
         """Take up the broker's state; how many connections the last process left open."""
+        gc.disable()  # it would look through all that was read, again and again
         try:
             steps = restore_steps(self.broker)
             while True:
@@ -328,11 +328,14 @@ class App:
                 except StopIteration as end:
                     return int(end.value)
                 await asyncio.sleep(0)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, LookupError) as error:
             raise StoreError(
                 f"{self.store.path}: the broker's state in it is damaged ({error}): "
                 f"restore a copy, or move it away and a new store is made"
             ) from error
+        finally:
+            gc.freeze()
+            gc.enable()
 
     def _watch(self) -> None:
         """Let publishers wait while delivery lags more than `mqtt.max_lag`."""
@@ -367,7 +370,8 @@ class App:
         found = changes(self.settings, settings, self.webhooks.stale)
         try:
             await self.webhooks.check(found)
-        except (EndpointError, EgressError, StoreError) as error:
+            authentication = self.auth.build(settings.auth, self.mqtt)
+        except (EndpointError, EgressError, StoreError, AuthError) as error:
             return Reloaded(False, [str(error)], warnings, [])
         await self.webhooks.apply(found, settings)
         self.settings = self.settings.model_copy(
@@ -375,7 +379,8 @@ class App:
         )
         self.feed.refusing = self.webhooks.refusing
         self.feed.set_rules(self.webhooks.rules)
-        self._set_hooks()
+        self._set_hooks(authentication)
+        await self.auth.close(leaving=True)
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
         return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
@@ -413,6 +418,7 @@ class App:
         if self.admin is not None:
             await self.admin.close()
         await self.webhooks.stop()
+        await self.auth.close()
         self.network.close()
         if self.attempts is not None:
             await self.attempts.stop()
@@ -492,7 +498,7 @@ async def _main(settings: Settings, reread: Reread | None) -> int:
     loop = asyncio.get_running_loop()
     try:
         app = App(settings, loop, reread)
-    except (StoreError, EndpointError, EgressError) as error:
+    except (StoreError, EndpointError, EgressError, AuthError) as error:
         raise StartError(str(error)) from None
     signals = 0
 

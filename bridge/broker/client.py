@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from bridge.broker.certificate import PeerCertificate
 from bridge.mqtt.packets import Properties
+
+if TYPE_CHECKING:
+    from bridge.broker.auth_access import Access
 
 _PROPERTY_COST = 160  # bytes of memory that a string pair takes beside its characters, roughly
 
@@ -16,11 +19,13 @@ class Client:
     """One connection's client, as hooks and events see it. Never holds a password."""
 
     __slots__ = (
+        "access",
         "anonymous",
         "certificate",
         "clean_start",
         "clientid",
         "connected_at",
+        "expires",
         "expiry_interval",
         "is_bridge",
         "keepalive",
@@ -70,6 +75,8 @@ class Client:
         self.certificate = certificate  # where verify_peer asks for one and it has one
         self.anonymous = True  # no password of it was checked
         self.superuser = False
+        self.access: Access | None = None  # where access rules hold for it; None: it may do everything
+        self.expires: float | None = None  # Unix seconds: the end of what it was let in with
 
     @property
     def proto_name(self) -> str:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from bridge.broker.client import Client
@@ -32,7 +33,6 @@ from bridge.mqtt.packets import (
     Auth,
     Connect,
     Disconnect,
-    Packet,
     Pingreq,
     Properties,
     Puback,
@@ -49,7 +49,6 @@ from bridge.mqtt.wire import shown
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterable, Iterator
 
     from bridge.broker.server import Broker
     from bridge.config.settings import Listener
@@ -88,13 +87,16 @@ class Connection(asyncio.Protocol):
         "alias_max_out",
         "aliases_in",
         "aliases_out",
+        "asking",
         "backlog",
         "broker",
         "client",
         "closed",
         "decoder",
         "ended",
+        "ending",
         "feeding",
+        "halted",
         "held",
         "idle_since",
         "journal",
@@ -112,6 +114,7 @@ class Connection(asyncio.Protocol):
         "ready",
         "refusal",
         "resending",
+        "rest",
         "serial",
         "session",
         "settings",
@@ -153,9 +156,14 @@ class Connection(asyncio.Protocol):
         self.paced = False  # waits until it may publish again
         self.paused = False  # waits for its share of a turn
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
-        self.held: Iterator[Packet] | None = None  # what is left of data whose share of work was used up
+        self.rest: Iterator[Any] | None = None  # what is left of data whose share of work was used up
         self.ended = False  # the client sends no more than what waits
         self.last = False  # what waits is processed now: the connection has ended
+        # Packets that wait for an answer about the one before them (`hold`); None: it does not wait.
+        self.held: list[Any] | None = None
+        self.asking: asyncio.Task[None] | None = None  # what it waits for
+        self.halted = False  # closed, or held: no further packet is acted on
+        self.ending = False  # the client has gone while it was held
         self.throttled = False  # is read no further until acknowledgements have gone
         self.unacked = 0  # QoS 1 messages whose PUBACK waits for its batch
         self.unread = 0  # bytes of acknowledgements written since it stopped reading
@@ -190,20 +198,20 @@ class Connection(asyncio.Protocol):
         self.peername = address(transport.get_extra_info("peername"))
         self.idle_since = self.broker.loop.time()
         if not self.broker.accept(self):
-            self.closed = True
+            self.closed = self.halted = True
             transport.abort()
             return False
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self.closed:
+        if self.halted:
+            if not self.closed:
+                self._stash(data)
             return
         self.active = True
         turn = self.broker.turn
         if turn.left <= 0 or turn.holding or self.stash:
-            if self.stash is None:
-                self.stash = []
-            self.stash.append(data)
+            self._stash(data)
             turn.pause(self)
             return
         turn.left -= len(data)
@@ -211,36 +219,51 @@ class Connection(asyncio.Protocol):
             turn.book()
         self.process(data)
 
+    def _stash(self, data: bytes) -> None:
+        if self.stash is None:
+            self.stash = []
+        self.stash.append(data)
+
     def process(self, data: bytes) -> None:
         """Decode what was read and act on every whole packet in it."""
         if self.closed:
             return
+        packets: Iterator[Any]
+        if self.rest is not None and not data:
+            packets, self.rest = self.rest, None
+        elif self.pace is not None:
+            packets = self.pace.allowed(data)
+        elif len(data) <= PIECE:
+            packets = iter(self.decoder.feed(data))
+        else:
+            packets = self._pieces(data)
+        self._act(packets)
+
+    def _pieces(self, data: bytes) -> Iterator[Any]:
+        """The packets of much data, which may be a hundred thousand."""
+        charge = self.broker.turn.charge
+        for at in range(0, len(data), PIECE):
+            yield from self.decoder.feed(data[at : at + PIECE])
+            charge(PIECE // 4)
+
+    def _act(self, packets: Iterator[Any]) -> None:
         decoder = self.decoder
-        pace = self.pace
         broker = self.broker
         broker.read_at = broker.now_ms()
         broker.reading = self
         turn = broker.turn
-        packets: Iterable[Packet]
-        if self.held is not None and not data:
-            packets, self.held = self.held, None
-        elif pace is not None:
-            packets = pace.allowed(data)
-        elif len(data) <= PIECE:
-            packets = decoder.feed(data)
-        else:
-            packets = self._pieces(data)
-        waiting = iter(packets)
         try:
-            for packet in waiting:
+            for packet in packets:
                 if type(packet) is Publish:
                     on_publish(self, packet)
                 else:
                     HANDLERS[type(packet)](self, packet)
-                if self.closed:
+                if self.halted:
+                    if self.held is not None and self.pace is None:  # else it keeps the others itself
+                        self.held += packets
                     return
                 if turn.over and not self.last:
-                    self.held = waiting
+                    self.rest = packets
                     self.stash = [b"", *(self.stash or ())]
                     turn.pause(self)
                     return
@@ -256,12 +279,32 @@ class Connection(asyncio.Protocol):
         elif self.unacked > self.settings.max_inflight_window:
             self._throttle()
 
-    def _pieces(self, data: bytes) -> Iterator[Packet]:
-        """The packets of much data, which may be a hundred thousand."""
-        charge = self.broker.turn.charge
-        for at in range(0, len(data), PIECE):
-            yield from self.decoder.feed(data[at : at + PIECE])
-            charge(PIECE // 4)
+    def hold(self, *again: Any) -> None:
+        """Act on no further packet until `release`, and read no more: an answer is awaited.
+
+        `again` are acted on first then: the packet that the answer is about, where it was not done with.
+        """
+        self.held = list(again)
+        self.halted = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        """The answer is there: go on with what waited, and then with reading."""
+        packets, self.held = self.held, None
+        if self.closed or packets is None:
+            return
+        self.halted = False
+        self.active = True
+        self._act(iter(packets) if self.pace is None else chain(packets, self.pace.allowed(b"")))
+        if self.halted:  # it has ended, or waits for the next answer
+            return
+        if self.ending:
+            self._lost()
+        elif self.stash:
+            self.broker.turn.pause(self)
+        else:
+            self.resume()
 
     def write_acks(self, data: bytearray) -> None:
         transport = self.transport
@@ -335,7 +378,13 @@ class Connection(asyncio.Protocol):
         """Read on, if nothing else is in the way."""
         if self.ended and not self.paused:
             self._lost()
-        if not (self.paused or self.throttled or self.paced or self.transport.is_closing()):
+        if not (
+            self.paused
+            or self.throttled
+            or self.paced
+            or self.held is not None
+            or self.transport.is_closing()
+        ):
             self.transport.resume_reading()
 
     def moving(self) -> bool:
@@ -360,13 +409,15 @@ class Connection(asyncio.Protocol):
 
     def _lost(self) -> None:
         self.last = True
-        if self.paced and self.pace is not None:
+        # What was received before the end counts.
+        if self.held is None and self.paced and self.pace is not None:
             self.pace.lift()
             self.process(b"")
-        if self.stash:
-            # It was received before the end, so it counts.
-            while self.stash:
-                self.process(self.stash.pop(0))
+        while self.stash and self.held is None:
+            self.process(self.stash.pop(0))
+        if self.held is not None and not self.closed:
+            self.ending = True  # `release` comes here again
+            return
         self.end("tcp_closed")
 
     # -- the end ---------------------------------------------------------------------------------------
@@ -387,8 +438,8 @@ class Connection(asyncio.Protocol):
         """
         if self.closed:
             return
-        self.closed = True
-        self.stash = self.held = None
+        self.closed = self.halted = True
+        self.stash = self.held = self.rest = None
         self.idle_since = math.inf  # until the network connection is being closed
         if self.session is not None:
             self.broker.disconnected(self, reason, properties, with_will=will)

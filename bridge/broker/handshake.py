@@ -5,8 +5,10 @@ Authenticate before touching any session: a refused client changes nothing and n
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from bridge.broker.certificate import peer_certificate
@@ -64,11 +66,60 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         if conn.listener.verify_peer
         else None,
     )
+    if settings.peer_cert_as_username != "disabled" and client.certificate is not None:
+        client.username = getattr(client.certificate, settings.peer_cert_as_username) or client.username
     conn.client = client
     named = not code
+    later: list[Awaitable[int]] = []
     for check in broker.hooks.on_connect:  # all of them: they also see who is refused
         verdict = check(client, packet)
-        code = code or verdict
+        if isinstance(verdict, int):
+            code = code or verdict
+        else:
+            later.append(verdict)
+    if not later:
+        _decide(conn, packet, client, code, named, assigned)
+        return
+    conn.hold()
+    waiting = asyncio.gather(*later)
+    waiting.add_done_callback(lambda done: _decided(conn, packet, client, code, named, assigned, done))
+
+
+def _decided(
+    conn: Connection,
+    packet: Connect,
+    client: Client,
+    code: int,
+    named: bool,
+    assigned: str | None,
+    done: asyncio.Future[list[int]],
+) -> None:
+    """The verdicts that took time are there."""
+    if done.cancelled() or conn.closed:
+        return
+    try:
+        if done.exception() is None:
+            code = code or next((verdict for verdict in done.result() if verdict), 0)
+        else:  # a fault of ours must let nobody in
+            log.error("client %s could not be checked", conn.name, exc_info=done.exception())
+            code = code or ReasonCode.UNSPECIFIED_ERROR
+        _decide(conn, packet, client, code, named, assigned)
+    except Exception:
+        log.exception("client %s at %s: an internal error", conn.name, conn.peername)
+        conn.end("internal_error", ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+    conn.release()
+
+
+def _decide(
+    conn: Connection, packet: Connect, client: Client, code: int, named: bool, assigned: str | None
+) -> None:
+    """Let the client in, or refuse it with `code`."""
+    broker = conn.broker
+    settings = conn.settings
+    properties = packet.properties or Properties()
+    version = conn.version
+    clientid = client.clientid
+    expiry = client.expiry_interval
     if not code and properties.authentication_method is not None:
         code = ReasonCode.BAD_AUTHENTICATION_METHOD  # section 4.12: none is supported
     if named:
@@ -78,8 +129,8 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         code = broker.admit(clientid)
     conn.peer_max_packet = properties.maximum_packet_size or 0
     answer = _answer(conn, properties, expiry, assigned) if version == 5 else None
-    if answer is not None and keepalive != packet.keepalive:
-        answer.server_keep_alive = keepalive
+    if answer is not None and client.keepalive != packet.keepalive:
+        answer.server_keep_alive = client.keepalive
     if not code and not conn.takes(len(encoder.encode_connack(version, False, 0, answer))):
         code = ReasonCode.PACKET_TOO_LARGE  # it could not read what it has to know
     if code:
@@ -87,7 +138,7 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         return
 
     conn.alias_max_out = min(properties.topic_alias_maximum or 0, settings.max_topic_alias, ALIASES_OUT)
-    conn.keepalive = keepalive * settings.keepalive_multiplier
+    conn.keepalive = client.keepalive * settings.keepalive_multiplier
     conn.will = packet.will
     session, present = broker.open_session(conn, client, packet, expiry)
     conn.session = session
@@ -114,14 +165,17 @@ def _answer(conn: Connection, asked: Properties, expiry: int, assigned: str | No
 def _keepalive(conn: Connection, asked: int, code: int) -> tuple[int, int]:
     """The keepalive that holds, and the reason code so far or the one that refuses it (section 3.2.2.3.14).
 
-    Only MQTT 5 can tell a client to use another one. Return code 2 of 3.1.1 is mosquitto's answer, too: none
-    of that version fits.
+    Only MQTT 5 can tell a client to use another one. An older client that asks for more is refused, with
+    return code 2 as in mosquitto: none of that version fits. One that asks for none is let be, as many small
+    devices do: there is nothing it could be told.
     """
     limit = conn.settings.max_keepalive
     if limit is None or 0 < asked <= limit:
         return asked, code
     if conn.version == 5:
         return limit, code
+    if not asked:
+        return asked, code
     log.info("a client at %s: keepalive %d, at most %d is taken", conn.peername, asked, limit)
     return asked, code or ReasonCode.CLIENT_IDENTIFIER_NOT_VALID
 

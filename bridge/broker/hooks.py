@@ -6,7 +6,7 @@ a subclass does not override costs nothing: `HookChain` keeps a tuple per event,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from bridge.broker.client import Client, Message
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 ACCEPT = 0
 NO_ACL = "default"
-"""The source of an authorization where no access rule decided."""
+"""The source of an authorization where no access rules hold."""
+SUPERUSER = "superuser"
+"""That of one who is above them."""
 
 
 class Hooks:
@@ -27,8 +29,12 @@ class Hooks:
         """Whether this object wants the event `name` (a method's name) at present."""
         return True
 
-    def on_connect(self, client: Client, connect: Connect) -> int:
-        """A CONNECT was read. Return 0, or an MQTT 5 reason code (>= 0x80) to refuse it."""
+    def on_connect(self, client: Client, connect: Connect) -> int | Awaitable[int]:
+        """A CONNECT was read. Return 0, or an MQTT 5 reason code (>= 0x80) to refuse it.
+
+        Where that takes time, return a task (or another future) of it: the client is read no further until
+        then, and nothing of the broker has changed for it.
+        """
         return ACCEPT
 
     def on_authenticated(self, client: Client, code: int) -> None:
@@ -122,7 +128,7 @@ NAMES = tuple(name for name in vars(Hooks) if name.startswith("on_"))
 class HookChain:
     """For every event the methods that listen, in the order of `add`."""
 
-    on_connect: tuple[Callable[[Client, Connect], int], ...]
+    on_connect: tuple[Callable[[Client, Connect], int | Awaitable[int]], ...]
     on_authenticated: tuple[Callable[[Client, int], None], ...]
     on_connacked: tuple[Callable[[Client, str], None], ...]
     on_connected: tuple[Callable[[Client], None], ...]

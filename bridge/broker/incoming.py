@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from bridge.broker.hooks import NO_ACL
+from bridge.broker.auth_checks import deny, may_publish
+from bridge.broker.hooks import NO_ACL, SUPERUSER
 from bridge.broker.routing import drop, hand_on, make_message, retain, route
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
@@ -20,7 +21,6 @@ from bridge.mqtt.reasons import ReasonCode, disconnect_name
 from bridge.mqtt.topics import valid_topic_name
 
 if TYPE_CHECKING:
-    from bridge.broker.client import Client
     from bridge.broker.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -43,10 +43,14 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     hooks = broker.hooks
     matched = broker.subscriptions.match(packet.topic)
     if matched.reserved:
-        _deny(conn, client, packet)
+        deny(conn, client, packet, NO_ACL)
         return
-    for on_authorized in hooks.on_authorized:
-        on_authorized(client, "publish", packet.topic, True, NO_ACL)
+    if client.access is not None:
+        if not may_publish(conn, client, client.access, packet):
+            return
+    else:
+        for on_authorized in hooks.on_authorized:
+            on_authorized(client, "publish", packet.topic, True, SUPERUSER if client.superuser else NO_ACL)
     qos = packet.qos
     if qos == 2:
         waiting = session.awaiting_rel
@@ -139,19 +143,6 @@ def _reject(conn: Connection, packet: Publish, code: int) -> None:
         return
     answer = Puback(packet.packet_id, code) if packet.qos == 1 else Pubrec(packet.packet_id, code)
     conn.journal.ack(conn, encoder.encode(answer, 5))
-
-
-def _deny(conn: Connection, client: Client, packet: Publish) -> None:
-    """A client may not publish there: MQTT 5 says so; before it the message is acknowledged and gone
-    ([MQTT-3.3.5-2] of 3.1.1)."""
-    for on_authorized in conn.broker.hooks.on_authorized:
-        on_authorized(client, "publish", packet.topic, False, NO_ACL)
-    conn.broker.stats.rejected += 1
-    if packet.qos == 0:
-        return
-    code = ReasonCode.NOT_AUTHORIZED if conn.version == 5 else 0
-    answer = Puback(packet.packet_id, code) if packet.qos == 1 else Pubrec(packet.packet_id, code)
-    conn.journal.ack(conn, encoder.encode(answer, conn.version))
 
 
 def on_pubrel(conn: Connection, packet: Pubrel) -> None:

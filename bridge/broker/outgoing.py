@@ -56,16 +56,9 @@ def takes_now(session: Session) -> bool:
         and conn.writable
         and not session.queue
         and session.unsent < UNSENT_BYTES
-        and _window_open(conn, session)
+        and len(session.inflight) < conn.peer_receive_maximum
+        and session.inflight_bytes < conn.settings.max_mqueue_bytes
     )
-
-
-def launch(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> int:
-    """Put a kept message in flight, to be sent by `send_launched` once that is durable; its packet id."""
-    packet_id = session.launch(delivery)
-    session.unsent += delivery.message.size
-    broker.queues.launched(session, kept, delivery.qos)
-    return packet_id
 
 
 def keep(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> bool:
@@ -148,7 +141,7 @@ def drain(conn: Connection) -> None:
         if session.unsent >= UNSENT_BYTES:
             return  # `send_launched` comes back
         delivery = session.take().own()
-        packet_id = launch(conn.broker, session, delivery, kept)
+        packet_id = conn.broker.queues.launch(kept, session, delivery)
         if delivery.qos == 1 and kept.chunk.durable and session.unsent == delivery.message.size:
             session.unsent = 0
             _send(conn, delivery, packet_id)
@@ -190,10 +183,11 @@ def _feed(conn: Connection, session: Session) -> None:
         kept = conn.broker.queues.add(message)
         if takes_now(session):
             conn.broker.queues.claim(kept, session, delivery)
-            packet_id = launch(conn.broker, session, delivery, kept)
+            packet_id = conn.broker.queues.launch(kept, session, delivery)
             conn.journal.after(send_launched, session, delivery, packet_id)
         else:
             keep(conn.broker, session, delivery, kept)
+        conn.broker.queues.refer(kept)
     conn.feeding = True
     conn.broker.loop.call_soon(_feed_on, conn)
 

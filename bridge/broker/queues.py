@@ -159,24 +159,30 @@ class Queues:
         return kept
 
     def claim(self, kept: Kept, session: Session, delivery: Delivery) -> None:
-        """The session is to get this message, which was added in this turn; once for each `Kept`."""
+        """The session is to get this message, which was added in this turn; once for each `Kept`.
+
+        `refer` has to follow before anything else happens.
+        """
         chunk = kept.chunk
         places = chunk.places
         place = places.get(session)
         if place is None:
             place = places[session] = len(places)
-        to = kept.to
-        to.append(place)
-        to.append(delivery.qos | RETAIN_BIT if delivery.retain else delivery.qos)
+        kept.to += (place, delivery.qos | RETAIN_BIT if delivery.retain else delivery.qos)
         if delivery.identifiers is not None:
             if kept.identifiers is None:
                 kept.identifiers = {}
             kept.identifiers[place] = delivery.identifiers
         delivery.kept = kept
-        if not kept.refs:
-            self._need(kept, chunk)
-        kept.refs += 1
-        self.bytes += DELIVERY_SIZE
+
+    def refer(self, kept: Kept) -> None:
+        """All sessions that get the message have claimed it."""
+        more = (len(kept.to) >> 1) - kept.refs
+        if more:
+            if not kept.refs:
+                self._need(kept, kept.chunk)
+            kept.refs += more
+            self.bytes += more * DELIVERY_SIZE
 
     def _need(self, kept: Kept, chunk: _Chunk) -> None:
         size = kept.message.size
@@ -188,8 +194,10 @@ class Queues:
     def _release(self, kept: Kept) -> None:
         self.bytes -= DELIVERY_SIZE
         kept.refs -= 1
-        if kept.refs:
-            return
+        if not kept.refs:
+            self._unneeded(kept)
+
+    def _unneeded(self, kept: Kept) -> None:
         chunk = kept.chunk
         chunk.entries[kept.seq & _CHUNK_ENTRIES] = None
         chunk.live -= 1
@@ -216,13 +224,19 @@ class Queues:
 
     # -- sessions ------------------------------------------------------------------------------------------
 
-    def launched(self, session: Session, kept: Kept, qos: int) -> None:
-        """A message of the session goes in flight. All that it has to get before was launched."""
+    def launch(self, kept: Kept, session: Session, delivery: Delivery) -> int:
+        """Put a message of the session in flight, to be sent once that is durable; its packet id.
+
+        All that the session has to get before was launched before.
+        """
+        packet_id = session.launch(delivery)
+        session.unsent += delivery.message.size
         session.position = kept.seq + 1
-        if qos == 2:
+        if delivery.qos == 2:
             self._urgent[session] = None
-        else:
+        elif session not in self._lazy:
             self._mark(session)
+        return packet_id
 
     def released(self, session: Session) -> None:
         """PUBREC has come: stored before the PUBREL that the caller lets wait for the commit."""
@@ -233,15 +247,18 @@ class Queues:
         kept = delivery.kept
         if kept is not None:
             delivery.kept = None
-            self._release(kept)
-            self._mark(session)
+            self.bytes -= DELIVERY_SIZE
+            kept.refs -= 1
+            if not kept.refs:
+                self._unneeded(kept)
+            if session not in self._lazy:
+                self._mark(session)
 
     def _mark(self, session: Session) -> None:
-        if session not in self._lazy:
-            self._lazy[session] = None
-            if not self._waking:
-                self._waking = True
-                self._broker.loop.call_later(LAZY_S, self._wake)
+        self._lazy[session] = None
+        if not self._waking:
+            self._waking = True
+            self._broker.loop.call_later(LAZY_S, self._wake)
 
     def _wake(self) -> None:
         self._waking = False
@@ -409,10 +426,10 @@ class Queues:
         queue = session.queue
         while queue and queue[0].qos == 1 and len(session.inflight) < window:
             delivery = session.take().own()
-            session.launch(delivery)
             delivery.sent = True
             if delivery.kept is not None:
-                self.launched(session, delivery.kept, 1)
+                self.launch(delivery.kept, session, delivery)
+                session.unsent = 0
 
     def _load_chunk(
         self,

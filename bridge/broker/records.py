@@ -7,6 +7,7 @@ stores are read too. Times are Unix ms; an expiry that is due counts on while no
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from bridge.mqtt.packets import Properties
 
 QOS_BITS = 3
 RETAIN_BIT = 4
+_SENDERS = 4096
+"""Publishers that are remembered while retained messages are read."""
 
 
 class Sender(msgspec.Struct, array_like=True):
@@ -132,21 +135,30 @@ def encode_message(message: Message, clock: Clock, origin: str) -> bytes:
     )
 
 
-def decode_message(topic: str, row: bytes, clock: Clock) -> Message:
-    """A retained message of an earlier process. Raises msgspec.DecodeError."""
+def decode_message(topic: str, row: bytes, clock: Clock, senders: dict[bytes, Client]) -> Message:
+    """A retained message of an earlier process. Raises msgspec.DecodeError.
+
+    `senders` are those of the messages before: most messages come from few.
+    """
     kept = decode_retained(row)
+    name = encode(kept.sender)
+    sender = senders.get(name)
+    if sender is None:
+        if len(senders) >= _SENDERS:
+            senders.clear()
+        sender = senders[name] = sender_client(kept.sender)
     return RestoredMessage(
         topic,
         kept.payload,
         kept.qos,
         True,
         kept.properties,
-        sender_client(kept.sender),
+        sender,
         kept.ts,
         clock.restored(kept.expires, kept.expiry),
         kept.number,
         kept.expiry,
-        origin=kept.origin,
+        origin=sys.intern(kept.origin),
     )
 
 

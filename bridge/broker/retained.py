@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
 
-from bridge.broker.client import Message
+from bridge.broker.client import Client, Message
 from bridge.broker.records import Clock, decode_message, encode_message
 from bridge.journal.batch import Change, Put
 from bridge.journal.store import Store
@@ -118,9 +118,10 @@ class Retained:
     def load(self, store: Store, clock: Clock, now: float) -> Iterator[None]:
         """Take up what the last process kept, whatever the bounds are now; yields from time to time."""
         rows = store.load(RETAINED)
+        senders: dict[bytes, Client] = {}
         while step := list(islice(rows, LOAD_STEP)):
             for topic, row in step:
-                message = decode_message(topic, row, clock)
+                message = decode_message(topic, row, clock, senders)
                 self._set(message)
                 self.bytes += _size(message)
             yield

@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import Client, Message
-from bridge.broker.hooks import NO_ACL
-from bridge.broker.outgoing import deliver, enqueue, give_up, keep, launch, send_launched, takes_now
+from bridge.broker.hooks import NO_ACL, SUPERUSER
+from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launched, takes_now
+from bridge.broker.records import RETAIN_BIT
 from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt.packets import Publish
 
@@ -50,13 +51,16 @@ def make_message(broker: Broker, client: Client, publish: Publish, ts: int, numb
 def publish_will(broker: Broker, client: Client, will: Will) -> None:
     """Publish a will like any message of its client; its expiry counts from now (section 3.1.3.2.4)."""
     packet = Publish(will.topic, will.payload, will.qos, will.retain, properties=will.properties)
+    allowed, source = True, SUPERUSER if client.superuser else NO_ACL
     if broker.subscriptions.match(packet.topic).reserved:  # as its client may not publish there
-        broker.stats.rejected += 1
-        for on_authorized in broker.hooks.on_authorized:
-            on_authorized(client, "publish", packet.topic, False, NO_ACL)
-        return
+        allowed, source = False, NO_ACL
+    elif client.access is not None:  # its rules may have changed since its CONNECT
+        allowed, source = client.access.decide("publish", will.topic, will.qos, will.retain) or (True, "http")
     for on_authorized in broker.hooks.on_authorized:
-        on_authorized(client, "publish", packet.topic, True, NO_ACL)
+        on_authorized(client, "publish", packet.topic, allowed, source)
+    if not allowed:
+        broker.stats.rejected += 1
+        return
     # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
     _accept(broker, client, packet, broker.sessions.get(client.clientid))
 
@@ -187,6 +191,13 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
     kept: Kept | None = None
     waiting: Delivery | None = None  # one for all queues of those who get it alike
     got: set[Session] | None = set() if matched.groups else None
+    queues = broker.queues
+    settings = broker.settings
+    max_len, max_bytes = settings.max_mqueue_len, settings.max_mqueue_bytes
+    size = message.size
+    room = False
+    to: list[int] = []
+    places: dict[Session, int] = {}
     for found in matched.matches:
         match = found
         session = match.session
@@ -201,13 +212,16 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
             run.append((session, Delivery(message, qos, retain, match.identifiers), 0))
             continue
         if kept is None:
-            kept = broker.queues.add(message)
+            kept = queues.add(message)
+            room = not queues.full
+            to = kept.to
+            places = kept.chunk.places
         if got is not None:
             got.add(session)
         if session.connection is not None and takes_now(session):
             delivery = Delivery(message, qos, retain, match.identifiers)
-            broker.queues.claim(kept, session, delivery)
-            run.append((session, delivery, launch(broker, session, delivery, kept)))
+            queues.claim(kept, session, delivery)
+            run.append((session, delivery, queues.launch(kept, session, delivery)))
             continue
         if (
             waiting is None
@@ -216,7 +230,26 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
             or waiting.identifiers is not match.identifiers
         ):
             waiting = Delivery(message, qos, retain, match.identifiers)
-        keep(broker, session, waiting, kept)
+        queue = session.queue
+        if (
+            queue
+            and room
+            and len(queue) < max_len
+            and session.queue_bytes + size <= max_bytes
+            and match.identifiers is None
+        ):
+            # What `keep` does where there is room: this runs for every absent session of every message.
+            waiting.kept = kept
+            queue.append(waiting)
+            session.queue_bytes += size
+            place = places.get(session)
+            if place is None:
+                place = places[session] = len(places)
+            to += (place, qos | RETAIN_BIT if retain else qos)
+        else:
+            keep(broker, session, waiting, kept)
+    if kept is not None:
+        queues.refer(kept)
     for group in matched.groups:
         member = group.pick()
         if member is None:
@@ -230,10 +263,11 @@ def _keep(broker: Broker, message: Message, sender: Session | None, matched: Mat
             kept, got = broker.queues.add(message), set()
         got.add(session)
         if takes_now(session):
-            broker.queues.claim(kept, session, delivery)
-            run.append((session, delivery, launch(broker, session, delivery, kept)))
+            queues.claim(kept, session, delivery)
+            run.append((session, delivery, queues.launch(kept, session, delivery)))
         else:
             keep(broker, session, delivery, kept)
+        queues.refer(kept)
 
 
 def _dispatch(broker: Broker, run: Run) -> None:

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from bridge.broker.auth_checks import expired
 from bridge.broker.client import Client, Message
 from bridge.broker.connection import Connection
 from bridge.broker.hooks import HookChain, Hooks
@@ -58,6 +59,8 @@ class Broker:
         self.journal = journal
         self.loop = loop
         self.hooks = HookChain()
+        self.disconnect_denied = False  # `auth.deny_action`
+        self.disconnect_expired = True  # `auth.jwt.disconnect_after_expire`
         self.rows = Rows(journal)
         self.stats = Stats()
         self.sessions: dict[str, Session] = {}
@@ -307,13 +310,13 @@ class Broker:
             self.subscriptions.remove(session.clientid, topic_filter)
         self._settle_will(session)
         self._forget(session, ends=True)
-        if reason == "discarded":
-            for on_discarded in self.hooks.on_session_discarded:
-                on_discarded(session.client)
         if self.hooks.on_delivery_dropped:
             for delivery in (*session.inflight.values(), *session.queue):
                 if not delivery.sent:
                     give_up(self, session, delivery, "session_terminated")
+        if reason == "discarded":
+            for on_discarded in self.hooks.on_session_discarded:
+                on_discarded(session.client)
         for on_terminated in self.hooks.on_terminated:
             on_terminated(session.client, reason)
 
@@ -358,14 +361,19 @@ class Broker:
     def _sweep_on(self) -> None:
         """Look at some of them, and at the others in the next turns, so that many hold nobody up."""
         now = self.loop.time()
+        wall = self._clock()
         connect_timeout = self.settings.connect_timeout
         due = self._due_connections
         for connection in due[-SWEEP_STEP:]:
+            client = connection.client
+            if client is not None and client.expires is not None and client.expires <= wall:
+                expired(connection, client)
             if connection.closed:
                 if now - connection.idle_since > LINGER_S:
                     connection.transport.abort()
             elif connection.session is None:
-                if connection.paused:  # it may have sent its CONNECT; it is we who do not read
+                # It may have sent its CONNECT; it is we who do not read, or have not decided.
+                if connection.paused or connection.held is not None:
                     connection.idle_since = now
                 elif now - connection.idle_since > (REFUSAL_S if connection.refusal else connect_timeout):
                     self.stats.connect_timeouts += 1
@@ -373,6 +381,7 @@ class Broker:
             elif (
                 connection.active
                 or connection.paused
+                or connection.held is not None
                 or connection.paced
                 or (connection.throttled and connection.moving())
             ):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from bridge.broker.hooks import NO_ACL
+from bridge.broker.auth_checks import asks_to_subscribe, may_subscribe
 from bridge.broker.outgoing import drain
 from bridge.broker.session import Owed, Subscribed, filter_size
 from bridge.broker.subscriptions import is_system
@@ -40,10 +40,13 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
     identifier = None
     if packet.properties is not None and packet.properties.subscription_identifier:
         identifier = packet.properties.subscription_identifier[0]
-    if _broken(conn, "SUBSCRIBE", (wanted.topic_filter for wanted in packet.subscriptions)):
+    max_levels = conn.settings.max_topic_levels
+    filters = (wanted.topic_filter for wanted in packet.subscriptions)
+    if _broken(conn, "SUBSCRIBE", filters, max_levels if conn.version < 5 else MAX_LEVELS):
         return
     broker.turn.charge(SUBSCRIBE_WORK * len(packet.subscriptions))
-    max_levels = conn.settings.max_topic_levels
+    if client.access is not None and asks_to_subscribe(conn, client.access, packet):
+        return
     codes: list[int] = []
     wanting: list[Subscription] = []
     for wanted in packet.subscriptions:
@@ -51,8 +54,10 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
         if wanted.topic_filter.count("/") >= max_levels and _levels(wanted.topic_filter) > max_levels:
             code = ReasonCode.TOPIC_FILTER_INVALID
         else:
-            for on_authorized in broker.hooks.on_authorized:
-                on_authorized(client, "subscribe", wanted.topic_filter, True, NO_ACL)
+            code = may_subscribe(conn, client, wanted)
+            if conn.closed:
+                return
+        if not code:
             for check in broker.hooks.on_subscribe:
                 code = code or check(client, wanted, packet.properties)
         known = wanted.topic_filter in session.subscriptions
@@ -104,8 +109,9 @@ def _levels(topic_filter: str) -> int:
     return (shared[1] if shared else topic_filter).count("/") + 1
 
 
-def _broken(conn: Connection, packet: str, topic_filters: Iterable[str]) -> bool:
-    """Whether one of them is not correctly formed; that ends the connection ([MQTT-4.13.1-1])."""
+def _broken(conn: Connection, packet: str, topic_filters: Iterable[str], most: int = MAX_LEVELS) -> bool:
+    """Whether one of them is not correctly formed, or has more than `most` levels; that ends the connection
+    ([MQTT-4.13.1-1])."""
     for topic_filter in topic_filters:
         code = 0
         if not valid_topic_filter(topic_filter, MAX_LEVELS):  # [MQTT-4.7.1-1], [MQTT-4.7.1-2], [MQTT-4.7.3-1]
@@ -115,6 +121,9 @@ def _broken(conn: Connection, packet: str, topic_filters: Iterable[str]) -> bool
                 parse_shared(topic_filter)
             except ValueError:
                 code = ReasonCode.PROTOCOL_ERROR  # [MQTT-4.8.2-1], [MQTT-4.8.2-2]
+            else:
+                if topic_filter.count("/") >= most and _levels(topic_filter) > most:
+                    code = ReasonCode.TOPIC_FILTER_INVALID
         if code:
             conn.fault(code, f"{packet} has the invalid topic filter {shown(topic_filter)}")
             return True

@@ -129,6 +129,7 @@ class Tls(Layer):
         "_ssl",
         "_writable",
         "closed",
+        "held",
         "paused",
         "stash",
         "transport",
@@ -147,6 +148,7 @@ class Tls(Layer):
         self.stash: list[bytes] | None = None
         self.paused = False
         self.closed = False
+        self.held: list[Any] | None = None
 
     def _start(self) -> ssl.SSLObject:
         self._incoming = ssl.MemoryBIO()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 HOLD_POLL_S = 0.01
 WORK = 8192
@@ -29,6 +29,7 @@ class Reader(Protocol):
     stash: list[bytes] | None
     paused: bool
     closed: bool
+    held: list[Any] | None
 
     def process(self, data: bytes) -> None:
         """Act on what was read."""
@@ -96,11 +97,12 @@ class Turn:
         waiting = self._waiting
         while waiting and self.left > 0:
             reader = waiting[0]
-            while (stash := reader.stash) and self.left > 0:  # None once the reader has ended
+            # None once the reader has ended
+            while (stash := reader.stash) and self.left > 0 and reader.held is None:
                 data = stash.pop(0)
                 self.left -= len(data)
                 reader.process(data)
-            if reader.stash:
+            if reader.stash and reader.held is None:  # one that is held comes again by itself
                 waiting.rotate(-1)  # the others first
                 break
             waiting.popleft()

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from bridge.commands.api_key import api_key
+from bridge.commands.passwd import passwd
 
 Conf = Annotated[
     Path | None,
@@ -53,6 +54,7 @@ def register(app: typer.Typer) -> None:
     app.command(short_help="Switch an endpoint on again.")(enable)
     app.command(short_help="Switch an endpoint off; its events wait.")(disable)
     app.command(short_help="Have the configuration read again.")(reload)
+    app.command(short_help="Add, change or delete a user in a file of passwords.")(passwd)
     app.command(short_help="Copy the store while HookMQ runs.")(backup)
     app.command(short_help="Put a copy in the store's place.")(restore)
     app.add_typer(dead, name="dead")

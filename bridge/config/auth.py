@@ -1,36 +1,64 @@
-"""The `auth` block: who may connect. What this version does not enforce is said loudly (INTEROP 1.3)."""
+"""The `auth` block: who may connect, and who may publish and subscribe where (INTEROP 1.3)."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import argon2
 from pydantic import SecretStr
 
-from bridge.config.block import fields, read_block
+from bridge.config import acl, auth_jwt, http_auth
+from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
 from bridge.config.keys import AUTH
 from bridge.config.node import Node
 from bridge.config.secret import SecretError, resolve
-from bridge.config.settings import Auth
+from bridge.config.settings import AclCache, Auth
 from bridge.config.units import plain
 
-_EVERYONE = "every client that may connect may publish and subscribe everywhere"
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+_SLOW_BCRYPT = 14
+"""Rounds above which one check takes seconds."""
+_OTHERS = re.compile(r"\$(1|5|6|7|y|apr1|pbkdf2[\w-]*|scrypt|s0)\$|\{(SSHA|SHA|CRYPT|PBKDF2)\w*\}|PBKDF2\$")
 
 
-def read(findings: Findings, node: Node | None) -> Auth:
-    """Who may connect: passwords, and whether clients without a user name are let in (default: yes)."""
+def read(findings: Findings, node: Node | None, environ: Mapping[str, str]) -> Auth:
+    """The block; NanoMQ's defaults let everybody do everything."""
+    start = len(findings.messages)
     values = read_block(findings, node, AUTH)
     if node is None or not isinstance(node.value, dict):
         return Auth()
-    anonymous = fields(values, AUTH, Auth).get("allow_anonymous", True)
     password_node = node.get("password")
-    password = _passwords(findings, password_node) if password_node is not None else ()
-    enforced = _not_enforced(findings, node)
-    if not anonymous and not password:
-        text = "found false, and no password is given: no client can connect"
-        if not enforced:
-            text += " (http_auth is not asked in this version)"
+    given: dict[str, Any] = fields(values, AUTH, Auth)
+    given["password"] = _passwords(findings, password_node) if password_node is not None else ()
+    given["acl"] = acl.read(findings, node.get("acl"), node.get("rules"))
+    given["cache"] = build(findings, AclCache, fields(values, AUTH, AclCache), node) or AclCache()
+    given["jwt"] = auth_jwt.read(findings, node.get("jwt"), environ)
+    given["http_auth"] = http_auth.read(findings, node.get("http_auth"))
+    made = build(findings, Auth, given, node)
+    if not isinstance(made, Auth):
+        return Auth()
+    if not any(m.level == "error" for m in findings.messages[start:]):
+        _sense(findings, node, values, made)
+    return made
+
+
+def _sense(findings: Findings, node: Node, values: Mapping[str, tuple[Node, Any]], made: Auth) -> None:
+    """What is right key by key, and most likely not meant as a whole."""
+    asks = made.http_auth is not None and made.http_auth.auth_req is not None
+    authorizes = made.http_auth is not None and made.http_auth.acl_req is not None
+    if not made.allow_anonymous and not made.password and made.jwt is None and not asks:
         where = values["allow_anonymous"][0] if "allow_anonymous" in values else node
-        findings.warn(where, text)
-    return Auth(allow_anonymous=anonymous, password=password)
+        findings.warn(
+            where,
+            "found false, and neither password, jwt nor http_auth.auth_req is given: no client can connect",
+        )
+    if made.no_match == "deny" and not made.acl and not authorizes and made.jwt is None:
+        findings.warn(
+            values["no_match"][0], "found deny, and there is no access rule: nobody may publish or subscribe"
+        )
 
 
 def _passwords(findings: Findings, node: Node) -> tuple[tuple[str, SecretStr], ...]:
@@ -60,39 +88,36 @@ def _passwords(findings: Findings, node: Node) -> tuple[tuple[str, SecretStr], .
                 child.place, child.key, "found a user name of the wrong length, expected 1 to 65535 bytes"
             )
             continue
+        _hash(findings, child, secret)
         users[name] = SecretStr(secret)
     return tuple(users.items())
 
 
-def _not_enforced(findings: Findings, node: Node) -> bool:
-    """Warnings for access rules; False where http_auth would have decided who may connect."""
-    for name, choices in (("no_match", ("allow", "deny")), ("deny_action", ("ignore", "disconnect"))):
-        child = node.get(name)
-        if child is None or child.broken:
-            continue
-        word = (plain(child) or "").strip().lower()
-        if word not in choices:
-            findings.wrong(child, " or ".join(choices))
-        elif word == "deny":
-            findings.warn(child, f"NOT ENFORCED in this version: nothing is denied; {_EVERYONE}")
-        elif name == "no_match":
-            findings.warn(child, f"not enforced in this version, which has no access rules; {_EVERYONE}")
-        else:
-            findings.warn(
-                child, "not enforced in this version, which has no access rules and so denies nothing"
+def _hash(findings: Findings, node: Node, secret: str) -> None:
+    """A hash that cannot be checked is an error; one of an unknown kind most likely a mistake."""
+    if secret.startswith("$argon2"):
+        try:
+            argon2.extract_parameters(secret)
+        except (argon2.exceptions.InvalidHashError, ValueError):
+            findings.error(
+                node.place,
+                node.key,
+                "found a damaged argon2 hash, expected it whole, as hookmq passwd writes it",
             )
-    for name in ("acl", "rules"):
-        child = node.get(name)
-        if child is not None:
-            text = f"NOT ENFORCED in this version: the rules are read over; {_EVERYONE}"
-            findings.warn(
-                child, text if name == "acl" else f"misplaced (they belong in auth.acl), and {text}"
+    elif secret.startswith(("$2a$", "$2b$", "$2y$")):
+        if _BCRYPT.fullmatch(secret) is None:
+            findings.error(
+                node.place,
+                node.key,
+                "found a damaged bcrypt hash, expected it whole, as hookmq passwd writes it",
             )
-    http = node.get("http_auth")
-    if http is not None:
+        elif int(secret[4:6]) > _SLOW_BCRYPT:
+            findings.warn(
+                node, f"a bcrypt hash of {int(secret[4:6])} rounds: each login takes seconds of a core"
+            )
+    elif _OTHERS.match(secret):
         findings.warn(
-            http,
-            "NOT ENFORCED in this version: the HTTP server is never asked; who may connect is decided by"
-            f" allow_anonymous and password alone, and {_EVERYONE}",
+            node,
+            "it looks like a hash of a kind that HookMQ does not know, and is taken as the password itself;"
+            " argon2id and bcrypt are known (hookmq passwd)",
         )
-    return http is None

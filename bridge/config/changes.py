@@ -38,7 +38,7 @@ class Changes:
         found += [f"{one.block}: disabled, what waits for it is kept" for one in self.disabled]
         found += [f"{one.block}: removed, it is sent what waits for it" for one in self.removed]
         if self.auth:
-            found.append("auth: changed, for clients that connect from now on")
+            found.append("auth: changed; connected clients get the new access rules, and stay connected")
         found += [f"{block}: changed, takes effect at the next start" for block in self.restart]
         found += more
         return found or ["nothing has changed"]

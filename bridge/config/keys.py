@@ -37,6 +37,7 @@ from bridge.config.kinds import (
     URL_PATH,
 )
 from bridge.config.settings import (
+    AclCache,
     AttemptLog,
     Auth,
     BacklogBound,
@@ -48,7 +49,10 @@ from bridge.config.settings import (
     DomainEvents,
     Egress,
     Endpoint,
+    HttpAuth,
+    HttpAuthRequest,
     HttpServer,
+    JwtAuth,
     Listener,
     Log,
     Mqtt,
@@ -337,6 +341,7 @@ MQTT = Block(
             "max_retained_bytes": SIZE,
             "max_lag": SECONDS_OR_OFF,
             "turn_bytes": SIZE,
+            "peer_cert_as_username": one_of("disabled", "cn", "dn"),
         },
     ),
     renamed={
@@ -425,9 +430,72 @@ STORE = Block(
 
 AUTH = Block(
     "auth",
-    (Key("allow_anonymous", BOOL, Auth, "allow_anonymous"),),
-    idle={"cache": "it has no effect: this version enforces no access rules, so there is nothing to cache"},
-    open=frozenset({"password", "no_match", "deny_action", "acl", "http_auth", "rules"}),
+    (
+        *_keys(
+            Auth,
+            {
+                "allow_anonymous": BOOL,
+                "no_match": one_of("allow", "deny"),
+                "deny_action": one_of("ignore", "disconnect"),
+            },
+        ),
+        Key("cache.enable", BOOL, AclCache, "enable"),
+        Key("cache.max_size", INT, AclCache, "max_size"),
+        Key("cache.ttl", SECONDS, AclCache, "ttl"),
+    ),
+    open=frozenset({"password", "acl", "jwt", "http_auth", "rules"}),
+)
+
+JWT_ENABLE = Key("enable", BOOL, Endpoint, "enable")
+"""Whether there is a JwtAuth, or an HttpAuth, at all."""
+AUTH_JWT = Block(
+    "auth.jwt",
+    (
+        JWT_ENABLE,
+        *_keys(
+            JwtAuth,
+            {
+                "source": one_of("password"),
+                "secret": SOURCE,
+                "secret_base64_encoded": BOOL,
+                "public_keyfile": PATH,
+                "acl_claim_name": TEXT,
+                "disconnect_after_expire": BOOL,
+            },
+            source="from",
+            public_keyfile="public.keyfile",
+        ),
+    ),
+    also={"public.key_file": "public.keyfile", "public_keyfile": "public.keyfile"},
+    idle={
+        "algorithm": "it has no effect: a secret means HS256, a public key RS256 or ES256, as it is made for",
+        "use_jwks": "it has no effect: HookMQ fetches no keys, expected public.keyfile",
+        "mechanism": "it has no effect here",
+    },
+    open=frozenset({"verify_claims"}),
+)
+
+HTTP_AUTH = Block(
+    "auth.http_auth",
+    (
+        JWT_ENABLE,
+        *_keys(
+            HttpAuth,
+            {"timeout": SECONDS, "connect_timeout": SECONDS, "pool_size": INT, "cache_ttl": SECONDS},
+        ),
+    ),
+    idle={"type": "it has no effect here"},
+    open=frozenset({"auth_req", "super_req", "acl_req"}),
+)
+_HTTP_AUTH_REQUEST = _keys(
+    HttpAuthRequest,
+    {"url": TEXT, "method": METHOD},
+)
+HTTP_AUTH_REQUESTS = tuple(
+    [
+        Block(f"auth.http_auth.{name}", _HTTP_AUTH_REQUEST, open=frozenset({"headers", "params"}))
+        for name in ("auth_req", "super_req", "acl_req")
+    ]
 )
 
 EGRESS = Block("egress", _keys(Egress, {"allow": NETWORKS, "deny": NETWORKS}))
@@ -503,6 +571,9 @@ BLOCKS = (
     LOG,
     STORE,
     AUTH,
+    AUTH_JWT,
+    HTTP_AUTH,
+    *HTTP_AUTH_REQUESTS,
     EGRESS,
     HTTP_SERVER,
     EVENTS,

@@ -92,7 +92,7 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
         "listeners": listeners.read(findings, root.get("listeners")),
         "log": _log(findings, root.get("log")),
         "store": _store(findings, root.get("sqlite")),
-        "auth": auth.read(findings, root.get("auth")),
+        "auth": auth.read(findings, root.get("auth"), env),
         "egress": egress.read(findings, root.get("egress")),
         "http_server": http_server.read(findings, root.get("http_server"), env),
     }

@@ -10,10 +10,14 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BaseModel
 
 from bridge.config.keys import (
+    AUTH,
+    AUTH_JWT,
     BATCH_ENABLE,
     CREDENTIALS,
     EGRESS,
     EVENTS,
+    HTTP_AUTH,
+    HTTP_AUTH_REQUESTS,
     HTTP_SERVER,
     LISTENERS,
     LOG,
@@ -29,7 +33,19 @@ from bridge.config.keys import (
 )
 from bridge.config.kinds import SOURCE
 from bridge.config.node import Node
-from bridge.config.settings import Auth, Credentials, Endpoint, HttpServer, Listener, Settings, Signature
+from bridge.config.settings import (
+    AclRule,
+    AclWho,
+    Auth,
+    Credentials,
+    Endpoint,
+    HttpAuth,
+    HttpAuthRequest,
+    HttpServer,
+    Listener,
+    Settings,
+    Signature,
+)
 from bridge.config.units import plain, quote
 
 MASK = "******"
@@ -213,9 +229,65 @@ def _segment(name: str) -> str:
 
 
 def _auth(auth: Auth) -> list[str]:
-    lines = ["auth {", f"  allow_anonymous = {str(auth.allow_anonymous).lower()}"]
+    lines = ["auth {", *_lines(AUTH.keys, auth, cache=auth.cache)]
     if auth.password:
         lines.append("  password {")
         lines += [f"    {quote(user)} = {quote(MASK)}" for user, _ in auth.password]
         lines.append("  }")
+    if auth.acl:
+        lines += ["  acl.rules = [", *[f"    {_rule(rule)}" for rule in auth.acl], "  ]"]
+    if auth.jwt is not None:
+        given = [key for key in AUTH_JWT.keys if key.name != "enable"]
+        keys = [key for key in given if getattr(auth.jwt, key.field) is not None]
+        claims = ", ".join([f"{quote(name)} = {quote(value)}" for name, value in auth.jwt.verify_claims])
+        lines += ["  jwt {", *("  " + line for line in _lines(keys, auth.jwt))]
+        lines += [*([f"    verify_claims {{ {claims} }}"] if claims else []), "  }"]
+    if auth.http_auth is not None:
+        lines += ["  http_auth {", *("  " + line for line in _http_auth(auth.http_auth)), "  }"]
     return [*lines, "}"]
+
+
+def _http_auth(settings: HttpAuth) -> list[str]:
+    lines = _lines([key for key in HTTP_AUTH.keys if key.name != "enable"], settings)
+    for block in HTTP_AUTH_REQUESTS:
+        name = block.name.rpartition(".")[2]
+        request = getattr(settings, name)
+        if request is not None:
+            lines += [f"  {name} {{", *("  " + line for line in _request(block.keys, request)), "  }"]
+    return lines
+
+
+def _request(keys: Iterable[Key], request: HttpAuthRequest) -> list[str]:
+    lines = _lines(keys, request.model_copy(update={"url": url(request.url)}))
+    for name, pairs in (("headers", request.headers), ("params", request.params)):
+        shown = [f"{_segment(key)} = {quote(_param(key, value))}" for key, value in pairs]
+        lines.append(f"  {name} {{ {', '.join(shown)} }}")
+    return lines
+
+
+def _param(name: str, value: str) -> str:
+    """A placeholder is no secret, whatever it is called."""
+    return MASK if is_secret(name) and not re.fullmatch(r"%[A-Za-z]", value) else value
+
+
+def _rule(rule: AclRule) -> str:
+    members = [f"permit = {rule.permit}", f"action = {rule.action}", *_who(rule)]
+    if rule.topics:
+        members.append(f"topics = [{', '.join(map(quote, rule.topics))}]")
+    return "{ " + ", ".join(members) + " }"
+
+
+def _who(who: AclWho) -> list[str]:
+    members = []
+    if who.username is not None:
+        members.append(f"username = {quote(who.username)}")
+    if who.clientid is not None:
+        members.append(f"clientid = {quote(who.clientid)}")
+    if who.ipaddr:
+        members.append(f"ipaddr = [{', '.join(map(quote, who.ipaddr))}]")
+    for name, several in (("and", who.all_of), ("or", who.any_of)):
+        if several:
+            # one that means anyone
+            shown = ["{ " + (", ".join(_who(one)) or 'username = "#"') + " }" for one in several]
+            members.append(f"{name} = [{', '.join(shown)}]")
+    return members

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.config.findings import Findings
-from bridge.config.keys import AUTH, MQTT, ROOTS
+from bridge.config.keys import MQTT, ROOTS
 from bridge.config.mask import snippet
 from bridge.config.node import Node, put
 from bridge.config.units import plain, quote
@@ -105,7 +105,7 @@ _ROOTS = frozenset(key.split(".")[0] for key in (*_MOVED, *_SPECIAL)) | {"author
 _OFF = frozenset({"false", "off", "no"})
 _SILENT = frozenset({"system", "bridges", "rules", "gateway", "http_server"})
 """Blocks whose own warning says all there is to say."""
-_IDLE = {block.name: block.idle for block in (MQTT, AUTH)}
+_IDLE = {MQTT.name: MQTT.idle}
 """Keys without an effect: not worth showing as today's spelling."""
 _SECURITY = frozenset({"allow_anonymous", "no_match", "deny_action", "password", "acl", "http_auth"})
 
@@ -138,7 +138,8 @@ class Older:
         self.moved: dict[str, tuple[Node, str]] = {}  # today's block → the first old key in it
         self.events: list[Node] = []
         self.logins: dict[str, _Login] = {}
-        self.acl: list[Node] = []
+        self.acl: list[tuple[int, Node]] = []
+        self.ruled = True  # not switched off by `acl_enable`
 
     # --- a HOCON file ---------------------------------------------------------------------------------------
 
@@ -233,13 +234,14 @@ class Older:
                 login.password = node
                 return
         if whole == "acl_enable":
-            if (plain(node) or "").strip().lower() not in ("false", "off"):
-                return
-            self.findings.warn(node, "it has no effect: this version enforces no access rules anyway")
+            if (plain(node) or "").strip().lower() in _OFF:
+                self.findings.warn(node, "the access rules are switched off: they hold for nobody")
+                self.ruled = False
             return
         if path[:2] == ("acl", "rule"):
             spec = _json_object(node)
-            self.acl.append(spec if spec is not None else node)
+            number = path[2] if len(path) == 3 and path[2].isdigit() else ""
+            self.acl.append((int(number or len(self.acl)), spec if spec is not None else node))
             return
         target = today(path)
         if target is None and path[:2] == ("web", "hook"):
@@ -323,13 +325,15 @@ class Older:
             listed = self.root.get("webhook", "events")
             events = list(listed.value) if listed is not None and isinstance(listed.value, list) else []
             put(self.root, ("webhook", "events"), Node([*events, *self.events], "webhook.events", place))
-        if self.acl:
-            put_new(
-                self.root,
-                ("auth", "acl"),
-                Node({"rules": Node(self.acl, "acl.rule", self.acl[0].place)}, "acl.rule", self.acl[0].place),
-            )
-            self._mark(("auth", "acl"), self.acl[0])
+        if self.acl and self.ruled:
+            rules = [rule for _, rule in sorted(self.acl, key=lambda numbered: numbered[0])]
+            place = rules[0].place
+            listed = Node(rules, "acl.rule", place)
+            put_new(self.root, ("auth", "acl"), Node({"rules": listed}, "acl.rule", place))
+            self._mark(("auth", "acl"), rules[0])
+        auth = self.root.get("auth")
+        if auth is not None and not self.ruled:
+            auth.children.pop("no_match", None)
         self._tls_switch()
         for block, (node, key) in self.moved.items():
             shown = self.root.children.get(block)

@@ -217,7 +217,7 @@ class Mqtt(_Block):
     max_inflight_window: int = Field(default=2048, ge=1, le=65535)  # our Receive Maximum, both ways
     max_awaiting_rel: int = Field(default=2048, ge=1, le=65535)  # QoS 2 ids open for one client
     max_topic_alias: int = Field(default=65535, ge=0, le=65535)
-    max_topic_levels: int = Field(default=128, ge=1, le=65535)
+    max_topic_levels: int = Field(default=201, ge=1, le=65535)  # mosquitto takes as many
     max_client_id: int = Field(default=65535, ge=23, le=65535)  # bytes
     max_subscriptions: int = Field(default=10000, ge=1)  # of one session
     max_subscriptions_total_bytes: int = Field(default=256 << 20, ge=1024)  # of memory, all sessions
@@ -236,6 +236,8 @@ class Mqtt(_Block):
     max_retained_bytes: int = Field(default=256 << 20, ge=0)
     max_lag: float | None = Field(default=None, gt=0)  # seconds behind which publishers wait; None: off
     turn_bytes: int = Field(default=16384, ge=4096)  # read from clients in one turn before HTTP is served
+    # What of a verified client certificate is the client's user name.
+    peer_cert_as_username: Literal["disabled", "cn", "dn"] = "disabled"
 
 
 class Listener(_Block):
@@ -325,11 +327,76 @@ class StoreSettings(_Block):
     sync_delay: float = Field(default=0.0, ge=0)  # s added to every sync; to rehearse a slow disk
 
 
+class AclWho(_Block):
+    """Whom an access rule means: all that is given must hold. `#`, which is anyone, is left out."""
+
+    username: str | None = None
+    clientid: str | None = None
+    ipaddr: tuple[str, ...] = ()  # CIDR networks, one of which has the address
+    all_of: tuple[AclWho, ...] = ()  # `and`
+    any_of: tuple[AclWho, ...] = ()  # `or`
+
+
+class AclRule(AclWho):
+    """One rule of `auth.acl.rules`; the first that matches decides."""
+
+    permit: Literal["allow", "deny"]
+    action: Literal["publish", "subscribe", "pubsub"] = "pubsub"
+    topics: tuple[str, ...] = ()  # patterns, `@` in front of a literal; none: every topic
+
+
+class AclCache(_Block):
+    """What is remembered of each client's access decisions (`auth.cache`)."""
+
+    enable: bool = True
+    max_size: int = Field(default=32, ge=1, le=100_000)  # decisions of one client
+    ttl: float = Field(default=60.0, ge=0, le=86400)  # seconds that an answer of `http_auth.acl_req` holds
+
+
+class JwtAuth(_Block):
+    """`auth.jwt`: passwords that are JSON Web Tokens. Either `secret` or `public_keyfile` is given."""
+
+    source: Literal["password"] = "password"
+    secret: Secret | None = None  # HS256
+    secret_base64_encoded: bool = False
+    public_keyfile: Path | None = None  # `public.keyfile`: RS256 or ES256, PEM
+    verify_claims: tuple[tuple[str, str], ...] = ()  # name and value, which may hold placeholders
+    acl_claim_name: str = "acl"
+    disconnect_after_expire: bool = True
+
+
+class HttpAuthRequest(_Block):
+    """One of the requests of `auth.http_auth`."""
+
+    url: str
+    method: Literal["POST", "PUT", "GET", "DELETE"] = "POST"  # GET and DELETE: params in the query
+    headers: tuple[tuple[str, str], ...] = ()
+    params: tuple[tuple[str, str], ...] = ()  # with placeholders such as %u
+
+
+class HttpAuth(_Block):
+    """`auth.http_auth`: an HTTP server decides. A request that is not there is not made."""
+
+    auth_req: HttpAuthRequest | None = None
+    super_req: HttpAuthRequest | None = None
+    acl_req: HttpAuthRequest | None = None
+    timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds of a request, waiting included
+    connect_timeout: float = Field(default=5.0, gt=0, le=3600)
+    pool_size: int = Field(default=32, ge=1, le=4096)  # connections
+    cache_ttl: float = Field(default=0.0, ge=0, le=86400)  # seconds that an allowed connection is remembered
+
+
 class Auth(_Block):
-    """The `auth` block, so far: who may connect."""
+    """The `auth` block: who may connect, and who may publish and subscribe where."""
 
     allow_anonymous: bool = True
+    no_match: Literal["allow", "deny"] = "allow"
+    deny_action: Literal["ignore", "disconnect"] = "ignore"
     password: tuple[tuple[str, SecretStr], ...] = ()
+    acl: tuple[AclRule, ...] = ()
+    cache: AclCache = AclCache()
+    jwt: JwtAuth | None = None
+    http_auth: HttpAuth | None = None
 
 
 class HttpServer(_Block):

@@ -342,7 +342,7 @@ SECRET = Kind("text (a secret)", _read_secret, lambda _: quote("******"), secret
 
 def one_of(*choices: str, also: dict[str, str] | None = None) -> Kind:
     """A kind for one word of several, in any case; `also` has other spellings."""
-    possible = ", ".join(choices[:-1]) + " or " + choices[-1]
+    possible = ", ".join(choices[:-1]) + (" or " if choices[1:] else "") + choices[-1]
 
     def read(node: Node, bounds: Range) -> str:
         word = (plain(node) or "").strip().lower()

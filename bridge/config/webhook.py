@@ -9,8 +9,8 @@ from typing import Any
 from bridge.config import body, certs, credentials, domain, events, mask, policy, signing, url
 from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
+from bridge.config.headers import read as read_headers
 from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
-from bridge.config.kinds import OURS, TOKEN
 from bridge.config.node import Node, merge, shown_place
 from bridge.config.policy import Values
 from bridge.config.settings import BacklogBound, Encoding, Endpoint, Rule, Tls
@@ -129,7 +129,7 @@ def _endpoint(
         findings.error(
             node.place, f"{node.key}.url", 'missing, expected the receiver: url = "http://host:port/path"'
         )
-    headers = _headers(findings, node.children.get("headers"))
+    headers = read_headers(findings, node.children.get("headers"), _check_header)
     if authorization is not None:
         if any(header.lower() == "authorization" for header, _ in headers):
             findings.warn(
@@ -193,51 +193,8 @@ def _failed(findings: Findings, start: int) -> bool:
     return any(m.level == "error" for m in findings.messages[start:])
 
 
-# --- headers ------------------------------------------------------------------------------------------------
-
-
-def _headers(findings: Findings, node: Node | None) -> tuple[tuple[str, str], ...]:
-    if node is None or node.is_null:
-        return ()
-    if not isinstance(node.value, dict):
-        findings.wrong(node, 'an object: headers { content-type = "application/json" }', secret=True)
-        return ()
-    headers: dict[str, tuple[str, str]] = {}
-    for name, child in node.leaves():
-        if child.is_null or child.broken:
-            continue
-        if not TOKEN.fullmatch(name):
-            findings.error(
-                child.place,
-                child.key,
-                f'found the header name "{name}", expected letters, digits and !#$%&\'*+-.^_`|~ only',
-            )
-            continue
-        value = plain(child)
-        if value is None:
-            findings.error(child.place, child.key, "found an object or a list, expected a text")
-            continue
-        wrong = re.search(r"[^\t\x20-\x7e]", value)
-        if wrong is not None:
-            what = "a line break" if wrong[0] in "\r\n" else f"the character U+{ord(wrong[0]):04X}"
-            findings.error(
-                child.place,
-                child.key,
-                f"found a value with {what} in it, expected printable ASCII on one line",
-            )
-            continue
-        if name.lower() in OURS:
-            findings.warn(child, "HookMQ sets this header itself; yours is left out")
-            continue
-        try:
-            body.check_placeholders(value, "header", secret=mask.is_secret(name), name=name)
-        except Bad as e:
-            findings.error(child.place, child.key, str(e))
-            continue
-        if name.lower() in headers:
-            findings.warn(child, f"the header {name} is given twice; this value is used")
-        headers[name.lower()] = (name, value.strip(" \t"))
-    return tuple(headers.values())
+def _check_header(name: str, value: str) -> None:
+    body.check_placeholders(value, "header", secret=mask.is_secret(name), name=name)
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ class Decoder:
         version: int = 0,
         property_size: int = 65536,
         role: Literal["server", "client"] = "server",
-        max_topic_levels: int = 128,
+        max_topic_levels: int = 201,
     ) -> None:
         if version not in (0, 3, 4, 5):
             raise ValueError(f"protocol version {version}, expected 3, 4, 5, or 0 before a CONNECT")

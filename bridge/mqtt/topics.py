@@ -34,7 +34,7 @@ def valid_topic_name(topic: str, max_levels: int | None = None) -> bool:
     return max_levels is None or topic.count("/") < max_levels
 
 
-def valid_topic_filter(filter: str, max_levels: int = 128) -> bool:
+def valid_topic_filter(filter: str, max_levels: int = 201) -> bool:
     """Whether one can subscribe to `filter`.
 
     `#` is the last level and stands alone in it [MQTT-4.7.1-1]; `+` stands alone in its level

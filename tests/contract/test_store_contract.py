@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Cursor, Dead, Put, Retry, Settle
+from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Chunk, Cursor, Dead, Put, Retry, Settle
 from bridge.journal.codec import event_size
 from bridge.journal.store import Backlog, DeadLetter, DeadTotals, LaneState, lane_space
 from tests.contract.store_support import AnyStore, commit, event, make_batch, read_all, until
@@ -444,3 +444,31 @@ async def test_a_retry_of_an_event_that_is_gone_keeps_its_row(store: AnyStore) -
 async def test_the_id_is_twelve_hex_digits(store: AnyStore) -> None:
     assert len(store.id) == 12
     assert set(store.id) <= set("0123456789abcdef")
+
+
+async def test_chunks_of_queued_messages(store: AnyStore) -> None:
+    assert list(store.chunks()) == []
+    lane = store.lane("a").id
+    number = store.next_batch << 8
+    seqs = commit(store, [event("1", lane)], [Chunk(number + 2, b"two"), Chunk(number, b"zero")])
+    commit(store, [], [Chunk(number + 1, b"x" * 100_000)])
+    assert list(store.chunks()) == [(number, b"zero"), (number + 1, b"x" * 100_000), (number + 2, b"two")]
+    assert store.chunk(number + 2) == b"two"
+    assert store.chunk(number + 3) is None
+    # Written anew, deleted, and in one commit whichever comes last.
+    commit(store, [], [Chunk(number, b"less"), Chunk(number + 1, None), Chunk(number + 9, None)])
+    commit(store, [], [Chunk(number + 2, None), Chunk(number + 2, b"again"), Chunk(number + 3, b"x")])
+    commit(store, [], [Chunk(number + 3, b"y"), Chunk(number + 3, None)])
+    assert list(store.chunks()) == [(number, b"less"), (number + 2, b"again")]
+    # They are no part of the log: neither holds the other.
+    assert store.trim(store.next_batch) == 1
+    assert list(store.chunks()) == [(number, b"less"), (number + 2, b"again")]
+    assert store.fetch(seqs) == {}
+    store.mend([Chunk(number, None)])
+    assert [each for each, _ in store.chunks()] == [number + 2]
+
+
+async def test_more_chunks_than_one_page_of_them(store: AnyStore) -> None:
+    number = store.next_batch << 8
+    commit(store, [], [Chunk(number + i, b"%d" % i) for i in range(100)])
+    assert list(store.chunks()) == [(number + i, b"%d" % i) for i in range(100)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bridge.events.event import Event
-from bridge.journal.batch import INDEX_BITS, Change, Cursor, Dead, Put, Retry, Settle
+from bridge.journal.batch import INDEX_BITS, Change, Chunk, Cursor, Dead, Put, Retry, Settle
 from bridge.journal.memory import MemoryStore
 from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import DeadTotals, LaneState
@@ -74,6 +74,8 @@ class TwoStores(RuleBasedStateMachine):
                 return Cursor(lane, seq, sorted({self.pick(which // 3), self.pick(which // 5)}))
             case 2 | 3:
                 return Retry(lane, seq, which % 9, which, 7, 8, f"c{which % 3}", "503")
+            case 7:
+                return Chunk(which % 7, b"%d" % which if which % 3 else None)
             case 4:
                 return Dead(lane, seq, which % 9, which, "410")
             case _:
@@ -85,7 +87,7 @@ class TwoStores(RuleBasedStateMachine):
                 st.lists(
                     st.tuples(st.lists(st.integers(0, 2), max_size=3, unique=True), numbers), max_size=4
                 ),
-                st.lists(st.tuples(st.integers(0, 6), numbers, numbers), max_size=6),
+                st.lists(st.tuples(st.integers(0, 7), numbers, numbers), max_size=6),
                 st.integers(-5, 50),  # the clock may go back
             ),
             min_size=1,
@@ -171,6 +173,9 @@ class TwoStores(RuleBasedStateMachine):
                 ]
             assert disk.read(lane, 0, 1 << 30) == memory.read(lane, 0, 1 << 30)
         assert disk.fetch(self.seqs) == memory.fetch(self.seqs)
+        chunks = list(disk.chunks())
+        assert chunks == list(memory.chunks())
+        assert [disk.chunk(number) for number, _ in chunks] == [body for _, body in chunks]
         for space in ("space0", "space1"):
             assert list(disk.load(space)) == list(memory.load(space))
 

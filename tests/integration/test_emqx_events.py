@@ -104,8 +104,8 @@ async def test_sessions_and_messages_that_are_given_up(tmp_path: Path) -> None:
             ("message.delivery_dropped", "queue_full"),
             ("client.connect", None),
             ("client.check_authn_complete", "success"),
-            ("session.discarded", None),
             ("message.delivery_dropped", "session_terminated"),
+            ("session.discarded", None),
             ("session.terminated", "discarded"),
             ("session.created", None),
         ]

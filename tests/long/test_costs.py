@@ -1,4 +1,4 @@
-"""What each kind of attack costs HookMQ, and that it costs a healthy client nothing: docs/hostile-input.md."""
+"""What each kind of attack costs HookMQ, and a client that behaves: docs/hostile-input.md."""
 
 from __future__ import annotations
 
@@ -156,7 +156,8 @@ async def test_floods(tmp_path: Path, attack: Attack, kind: str) -> None:
         assert await hookmq.stop() == 0
         assert "Traceback" not in hookmq.log
     each = worked / packets_sent * 1e6
-    print(f"\n{attack.__name__} {kind}: {each:.1f} us each of {packets_sent:,}, {grown / MB:.0f} MB")
+    name = attack.__name__
+    print(f"\n{name} {kind}: {each:.1f} us each of {packets_sent:,}, {grown / MB:.0f} MB")
     print(told(times))
     # The senders share the test's own loop with the healthy client: they are most of what it waits for.
     assert sorted(times)[len(times) // 2] < 0.25, told(times)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.mqtt.packets import Publish
+from bridge.mqtt.packets import Puback, Publish
 from tests.integration.certificates import Authority
 from tests.integration.load import Sink
 from tests.integration.mqtt_client import Client
@@ -56,6 +56,7 @@ async def healthy(hookmq: HookMQ) -> AsyncIterator[list[float]]:
             assert await publisher.publish("healthy/topic", b"%d" % number, qos=1) == 0
             message = await subscriber.expect(Publish)
             assert message.payload == b"%d" % number
+            subscriber.send(Puback(message.packet_id))
             times.append(now() - begin)
             begin = now()
             await subscriber.ping()
@@ -182,7 +183,7 @@ async def test_ten_thousand_that_never_send_connect(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sockets: list[socket.socket] = []
     try:
-        async with (
+        async with (  # noqa: SIM117
             Sink() as sink,
             HookMQ(tmp_path, webhook(sink.url, *ALL_EVENTS), "mqtt.connect_timeout = 8s") as hookmq,
         ):

@@ -97,7 +97,9 @@ class Running:
         self.journal.on_commit.append(self._committed)
         feed = EventFeed(self.journal, rules)
         self.broker.origin = feed.origin
-        self.broker.set_hooks([feed, self.recorder, *hooks])
+        self.listening: list[Hooks] = [feed, self.recorder, *hooks]
+        self.broker.set_hooks(self.listening)
+        self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []  # what goes with the broker
         self.ports: list[int] = []
         self.lost = 0
         self.clients: list[Client] = []
@@ -149,6 +151,8 @@ class Running:
         for connection in list(self.broker.connections):
             connection.transport.abort()
         await self.until_idle()
+        for close in self.closing:
+            await close()
         self.journal.close()
 
 

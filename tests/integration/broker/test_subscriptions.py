@@ -96,6 +96,21 @@ async def test_too_many_levels(start: Start) -> None:
     assert await client.subscribe("$share/g/a/b/c/d") == 0x8F
     client.send(Publish("a/b/c/d", b"x"))
     await client.expect_disconnect(0x90)
+    for version in (3, 4):
+        for packet in (Subscribe(1, [Subscription("a/b/c/d")]), Publish("a/b/c/d", b"x")):
+            client = await broker.connect("c", version=version)
+            client.send(packet)
+            assert await client.wait_closed() == []
+
+
+async def test_as_many_levels_as_mosquitto_takes(broker: Running, version: int) -> None:
+    client = await broker.connect("c", version=version)
+    for topic in ("/" * 200, "abc/" * 199 + "d"):
+        assert await client.subscribe(topic) == 0
+        await client.publish(topic, b"x")
+        assert (await client.expect(Publish)).topic == topic
+    client.send(Publish("/" * 201, b"x"))
+    await client.expect_disconnect(0x90)
 
 
 @pytest.mark.mqtt3("3.3.5-1")

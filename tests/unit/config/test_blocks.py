@@ -14,8 +14,6 @@ from bridge.config.keys import BLOCKS
 from bridge.config.settings import Log, Mqtt, Rotation, Settings, StoreSettings
 from tests.unit.config.conftest import Read
 
-EVERYONE = "every client that may connect may publish and subscribe everywhere"
-
 
 def settings(read: Read, text: str) -> Settings:
     report = read(text)
@@ -187,14 +185,10 @@ def test_passwords(read: Read) -> None:
         ("password { u = [hunter2] }", "error: auth.password.u: found no secret, expected a text that is not empty (an include needs no key)"),
         ("no_match = perhaps", "error: auth.no_match: found perhaps, expected allow or deny"),
         ("deny_action = shout", "error: auth.deny_action: found shout, expected ignore or disconnect"),
-        ("no_match = deny", f"warning: auth.no_match: NOT ENFORCED in this version: nothing is denied; {EVERYONE}"),
-        ("no_match = allow", f"warning: auth.no_match: not enforced in this version, which has no access rules; {EVERYONE}"),
-        ("deny_action = disconnect", "warning: auth.deny_action: not enforced in this version, which has no access rules and so denies nothing"),
-        ("acl { rules = [] }", f"warning: auth.acl: NOT ENFORCED in this version: the rules are read over; {EVERYONE}"),
-        ("rules = []", f"warning: auth.rules: misplaced (they belong in auth.acl), and NOT ENFORCED in this version: the rules are read over; {EVERYONE}"),
-        ("http_auth { timeout = 5s }", f"warning: auth.http_auth: NOT ENFORCED in this version: the HTTP server is never asked; who may connect is decided by allow_anonymous and password alone, and {EVERYONE}"),
-        ("cache { ttl = 1m }", "warning: auth.cache: it has no effect: this version enforces no access rules, so there is nothing to cache"),
-        ("allow_anonymous = false", "warning: auth.allow_anonymous: found false, and no password is given: no client can connect"),
+        ("no_match = deny", "warning: auth.no_match: found deny, and there is no access rule: nobody may publish or subscribe"),
+        ("rules = []", "warning: auth.rules: misplaced, honoured as auth.acl.rules: it belongs in auth.acl"),
+        ("http_auth { timeout = 5s }", "warning: auth.http_auth: it has no effect without auth_req, super_req or acl_req: nobody is asked"),
+        ("allow_anonymous = false", "warning: auth.allow_anonymous: found false, and neither password, jwt nor http_auth.auth_req is given: no client can connect"),
         ("allow_anonymus = false", "warning: auth.allow_anonymus: unknown key, it has no effect; did you mean auth.allow_anonymous?"),
     ],
 )  # fmt: skip

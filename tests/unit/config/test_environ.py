@@ -96,7 +96,11 @@ def test_a_webhook_from_variables_alone(read: Read) -> None:
         ("HOOKMQ_", "3", "warning: names no key, expected a name such as HOOKMQ_WEBHOOK__URL"),
         ("HOOKMQ_WEBHOOK____URL", "3", "warning: names no key, expected a name such as HOOKMQ_WEBHOOK__URL"),
         ("HOOKMQ_LISTENERS__TCP__BIND", "x", 'error: listeners.tcp.bind: found "x", expected host:port'),
-        ("HOOKMQ_AUTH__ACL", "{ rules = [] }", "warning: auth.acl: NOT ENFORCED in this version"),
+        (
+            "HOOKMQ_AUTH__ACL",
+            "{ rules = [ {} ] }",
+            "error: auth.acl.rules[0].permit: missing, expected allow or deny",
+        ),
     ],
 )
 def test_messages_name_the_variable(read: Read, name: str, value: str, message: str) -> None:

@@ -52,11 +52,6 @@ def test_the_stock_file(fixture: Fixture) -> None:
         (57, "sqlite.disk_cache_size"),
         (59, "sqlite.flush_mem_threshold"),
         (60, "sqlite.resend_interval"),
-        (83, "auth.no_match"),
-        (84, "auth.deny_action"),
-        (86, "auth.cache"),
-        (92, "auth.acl"),
-        (94, "auth.http_auth"),
         (106, "bridges"),
         (124, "preset"),
         (129, "rules"),
@@ -133,7 +128,8 @@ def test_keys_that_nanomq_never_had(fixture: Fixture) -> None:
         (7, "mqtt.max_clients", "unknown key, it has no effect"),
         (13, "listeners.tcp.acceptors", "unknown key, it has no effect"),
         (18, "plugins", "accepted, and has no effect here"),
-        (20, "auth.rules", "misplaced (they belong in auth.acl), and NOT ENFORCED in this version"),
+        (20, "auth.rules", "misplaced, honoured as auth.acl.rules"),
+        (20, "auth.rules[0].topic", "another spelling, honoured as topics"),
         (23, "webhok", "unknown key, it has no effect"),
         (24, "dashboard", "unknown key, it has no effect"),
     ]
@@ -174,8 +170,8 @@ def test_every_fault_of_a_broken_file_at_once(fixture: Fixture) -> None:
         (27, "log.to"),
         (28, "sqlite.sync_delay"),
         (29, "auth.allow_anonymous"),
-        (29, "auth.password"),
         (29, "auth.no_match"),
+        (29, "auth.password"),
     ]
     assert all("found" in m.text and "expected" in m.text for m in report.errors)
     assert not any("secret" in m.text and "Bearer" in m.text for m in report.messages)
@@ -272,10 +268,6 @@ def test_a_whole_classic_file(fixture: Fixture) -> None:
         (11, "client_max_packet_size"),
         (13, "qos_duration"),
         (15, "allow_anonymous"),
-        (18, "acl_nomatch"),
-        (19, "auth.cache"),
-        (22, "acl_deny_action"),
-        (23, "acl.rule"),
         (55, "web.hook.enable"),
     ]
     text = "\n".join(shown(report))

@@ -14,11 +14,14 @@ from bridge.config import hocon
 from bridge.config.findings import Findings
 from bridge.config.keys import (
     AUTH,
+    AUTH_JWT,
     BATCH_ENABLE,
     BLOCKS,
     CREDENTIALS,
     EGRESS,
     EVENTS,
+    HTTP_AUTH,
+    HTTP_AUTH_REQUESTS,
     HTTP_SERVER,
     LOG,
     MQTT,
@@ -38,6 +41,7 @@ from bridge.config.keys import (
 from bridge.config.load import load
 from bridge.config.node import Node
 from bridge.config.settings import (
+    AclCache,
     AttemptLog,
     Auth,
     BacklogBound,
@@ -49,7 +53,10 @@ from bridge.config.settings import (
     DomainEvents,
     Egress,
     Endpoint,
+    HttpAuth,
+    HttpAuthRequest,
     HttpServer,
+    JwtAuth,
     Listener,
     Log,
     Mqtt,
@@ -94,6 +101,16 @@ ELSEWHERE = {
     (Log, "rotation"): "log.rotation",
     (SysTopics, "events"): "sys_topics.sys_event_messages",
     (Auth, "password"): "auth.password.<user>",
+    (Auth, "acl"): "auth.acl.rules",
+    (Auth, "cache"): "auth.cache",
+    (Auth, "jwt"): "auth.jwt",
+    (Auth, "http_auth"): "auth.http_auth",
+    (JwtAuth, "verify_claims"): "auth.jwt.verify_claims.<claim>",
+    (HttpAuth, "auth_req"): "auth.http_auth.auth_req",
+    (HttpAuth, "super_req"): "auth.http_auth.super_req",
+    (HttpAuth, "acl_req"): "auth.http_auth.acl_req",
+    (HttpAuthRequest, "headers"): "auth.http_auth.<request>.headers.<name>",
+    (HttpAuthRequest, "params"): "auth.http_auth.<request>.params.<name>",
 }
 
 
@@ -155,7 +172,8 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
     if block in (SSL, WS, WSS) and key.name == "enable":
         assert node.value is False  # TLS needs files that nobody has at first; one listener is enough
         return
-    if key is BATCH_ENABLE or (block is HTTP_SERVER and key.name == "enable"):  # they are off at first
+    off = (HTTP_SERVER, AUTH_JWT, HTTP_AUTH)
+    if key is BATCH_ENABLE or (block in off and key.name == "enable"):  # they are off at first
         assert node.value is False
         return
     if key.name in ("secret", "scheme"):
@@ -168,6 +186,9 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
                 "webhook": "http://127.0.0.1:8888",
                 "listeners.tcp": "0.0.0.0:1883",
                 "listeners.ssl": "0.0.0.0:8883",
+                "auth.http_auth.auth_req": "http://127.0.0.1:80/mqtt/auth",
+                "auth.http_auth.super_req": "http://127.0.0.1:80/mqtt/superuser",
+                "auth.http_auth.acl_req": "http://127.0.0.1:80/mqtt/acl",
                 "listeners.ws": "0.0.0.0:8083/mqtt",
                 "listeners.wss": "0.0.0.0:8086/mqtt",
             }[block.name]
@@ -209,7 +230,8 @@ def test_it_and_the_page_name_every_event() -> None:
 MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
-    Auth, Egress, DomainEvents, HttpServer, SysTopics, SysEvents,
+    Auth, AclCache, JwtAuth, HttpAuth, HttpAuthRequest, Egress, DomainEvents, HttpServer, SysTopics,
+    SysEvents,
 ]  # fmt: skip
 
 
@@ -265,6 +287,11 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("listeners", "", WS),
         ("listeners", "", WSS),
         ("auth", "", AUTH),
+        ("auth", "jwt.", AUTH_JWT),
+        ("auth", "http_auth.", HTTP_AUTH),
+        ("auth", "http_auth.auth_req.", HTTP_AUTH_REQUESTS[0]),
+        ("auth", "http_auth.super_req.", HTTP_AUTH_REQUESTS[1]),
+        ("auth", "http_auth.acl_req.", HTTP_AUTH_REQUESTS[2]),
         ("log", "", LOG),
         ("sqlite", "", STORE),
         ("http_server", "", HTTP_SERVER),
@@ -295,7 +322,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("sys_topics", (SYS_TOPICS,)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL, WS, WSS)),
-        ("auth", (AUTH,)),
+        ("auth", (AUTH, AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)),
         ("log", (LOG,)),
         ("sqlite", (STORE,)),
         ("http_server", (HTTP_SERVER,)),
@@ -304,7 +331,9 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
 )
 def test_the_page_explains_no_key_that_is_not_there(title: str, blocks: tuple[Block, ...]) -> None:
     inner = {"webhook.ssl": "ssl.", "webhook.signature": "signature.", "webhook.credentials": "credentials."}
+    inner |= {b.name: b.name.removeprefix("auth.") + "." for b in (AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)}
     known = {inner.get(b.name, "") + key.name for b in blocks for key in b.keys}
     assert set(rows(title)) - known <= {
         "headers.<name>", "events", "triggers", "topics", "password.<user>", "signature", "secrets",
+        "acl.rules", "jwt.verify_claims", "http_auth.<request>.headers.<name>", "http_auth.<request>.params",
     }  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.events.event import Event
 from bridge.journal import journal as module
-from bridge.journal.batch import INDEX_BITS, Batch, Change, Cursor, Put, Retry, Settle
+from bridge.journal.batch import INDEX_BITS, Batch, Change, Chunk, Cursor, Put, Retry, Settle
 from bridge.journal.journal import Journal
 from bridge.journal.memory import MemoryStore
 from bridge.journal.store import StoreFull, lane_space
@@ -173,3 +173,21 @@ async def test_trims_keep_pace_with_large_batches(monkeypatch: pytest.MonkeyPatc
         most = max(most, len(plant.store._numbers))
     assert most <= 5
     plant.journal.close()
+
+
+async def test_queued_messages_that_nobody_needs_make_room() -> None:
+    """Deleting a chunk needs nothing of its batch; a new one comes with its batch, or not at all."""
+    plant = Plant(most=1)
+    plant.low = 0
+    await plant.publish()
+    await until(lambda: not plant.stalls)
+    plant.journal.state = lambda: [Chunk(1, None), Chunk(2, b"new")]
+    await plant.publish()
+    await until(lambda: plant.stalls == [True])
+    assert plant.store.mended[:1] == [Chunk(1, None)]
+    assert all(change == Chunk(1, None) for change in plant.store.mended)
+    assert list(plant.store.chunks()) == []
+    plant.journal.state = list
+    plant.low = None
+    await until(lambda: plant.stalls == [True, False])
+    assert list(plant.store.chunks()) == [(2, b"new")]
