@@ -111,8 +111,8 @@ async def run(folder: Path) -> tuple[Bodies, list[tuple[str, str]]]:
 def _is_last(request: Request) -> bool:
     """Whether it is the last event of `play`: what came before arrived before it (`ordering = endpoint`)."""
     text = request.body.decode()
-    ended = re.search(r'(?<!"reason":)"[\w.]*session[._]terminated"', text)
-    return ended is not None and '"press-7"' in text
+    event = r'"(action|event|type)":"[a-z.]*session[._]terminated"'
+    return bool(re.search(event, text)) and '"press-7"' in text
 
 
 def _choose(requests: list[Request]) -> tuple[Bodies, list[tuple[str, str]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.broker.auth_acl import PUBLISH, Acl, ClientRule, first
+from bridge.broker.auth_acl import PUBLISH, Acl, ClientRule, PublishIndex, first
 from bridge.broker.auth_topics import Topics
 from bridge.broker.hooks import NO_ACL
 
@@ -61,7 +61,8 @@ class Access:
         self._policy = policy
         self._client = client
         self.own = own
-        self._rules: tuple[ClientRule, ...] | None = None  # made when they are needed
+        # Made when they are needed.
+        self._rules: tuple[tuple[ClientRule, ...], PublishIndex] | None = None
         self._varies = any(rule.qos is not None or rule.retain is not None for rule in own or ())
         self.known: dict[str, Decision] = {}
         self._asked: dict[tuple[str, str], tuple[Decision, float]] = {}  # the server's, and until when
@@ -88,7 +89,8 @@ class Access:
                 return _TOKEN[verdict]
         if self._rules is None:
             self._rules = policy.acl.rules_for(client)
-        verdict = first(self._rules, action, topic)
+        rules, index = self._rules
+        verdict = index.first(topic) if action == PUBLISH else first(rules, action, topic)
         if verdict is False or (verdict is True and policy.ask is None):
             return _FILE[verdict]
         if policy.ask is None:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
-from bridge.broker.auth_topics import Topics, fill, placeholders, topics
+from bridge.broker.auth_topics import Levels, Topics, fill, has_name, placeholders, topics
 from bridge.broker.client import Client
 from bridge.config.settings import AclRule, AclWho
 
@@ -14,6 +14,8 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address | None
 Test: TypeAlias = Callable[[Client, Address], bool]
 
 PUBLISH, SUBSCRIBE = "publish", "subscribe"
+MAX_INDEXES = 1024
+"""Of those that clients share."""
 
 
 class ClientRule(NamedTuple):
@@ -23,6 +25,45 @@ class ClientRule(NamedTuple):
     topics: Topics
     qos: frozenset[int] | None = None
     retain: bool | None = None
+
+
+class PublishIndex:
+    """The same rules for publishing: found by the topic and by its first level, not one after the other."""
+
+    __slots__ = ("_allow", "_any", "_every", "_exact", "_heads")
+
+    def __init__(self, rules: Iterable[ClientRule]) -> None:
+        """No rule may be for one QoS or for retained messages alone."""
+        self._allow: list[bool] = []
+        self._exact: dict[str, int] = {}
+        self._heads: dict[str, list[tuple[int, Levels]]] = {}  # by the first level, in the rules' order
+        self._any: list[tuple[int, Levels]] = []  # those that begin with a wildcard
+        self._every = 1 << 60
+        for number, rule in enumerate(rules):
+            self._allow.append(rule.topics.allow)
+            if rule.action == SUBSCRIBE:
+                continue
+            if rule.topics.every:
+                self._every = number
+                break  # those behind it are never reached
+            for topic in rule.topics.exact:
+                self._exact.setdefault(topic, number)
+            for pattern in rule.topics.wild:
+                wild = pattern[0] in ("+", "#")
+                (self._any if wild else self._heads.setdefault(pattern[0], [])).append((number, pattern))
+
+    def first(self, topic: str) -> bool | None:
+        """What the first rule that is for a message with this topic says; None where none is."""
+        best = min(self._exact.get(topic, self._every), self._every)
+        levels = topic.split("/")
+        for patterns in (self._heads.get(levels[0], ()), self._any):
+            for number, pattern in patterns:
+                if number >= best:
+                    break
+                if has_name(pattern, levels, wide=not self._allow[number]):
+                    best = number
+                    break
+        return self._allow[best] if best < len(self._allow) else None
 
 
 class _Rule:
@@ -60,6 +101,7 @@ class Acl:
         self._by_clientid: dict[str, list[_Rule]] = {}
         self._others: list[_Rule] = []
         self._addresses = False
+        self._indexes: dict[tuple[int, ...], PublishIndex] = {}
         for number, rule in enumerate(rules):
             given = [rule.username is not None, rule.clientid is not None]
             more = bool(rule.ipaddr or rule.all_of or rule.any_of)
@@ -71,7 +113,7 @@ class Acl:
             else:
                 self._others.append(_Rule(number, rule, _test(rule) if any(given) or more else None))
 
-    def rules_for(self, client: Client) -> tuple[ClientRule, ...]:
+    def rules_for(self, client: Client) -> tuple[tuple[ClientRule, ...], PublishIndex]:
         """The rules that concern the client, in their order. Costs as much as there are rules for it."""
         address = _address(client.peerhost) if self._addresses else None
         found = [rule for rule in self._others if rule.test is None or rule.test(client, address)]
@@ -79,7 +121,17 @@ class Acl:
             found += self._by_username.get(client.username, ())
         found += self._by_clientid.get(client.clientid, ())
         found.sort(key=lambda rule: rule.number)
-        return tuple([made for rule in found if (made := rule.of(client)) is not None])
+        rules = tuple([made for rule in found if (made := rule.of(client)) is not None])
+        if any(rule.fixed is None for rule in found):
+            return rules, PublishIndex(rules)
+        # Clients whom the same rules concern share the index of them.
+        key = tuple([rule.number for rule in found])
+        index = self._indexes.get(key)
+        if index is None:
+            if len(self._indexes) >= MAX_INDEXES:
+                self._indexes.clear()
+            index = self._indexes[key] = PublishIndex(rules)
+        return rules, index
 
 
 def first(

@@ -59,6 +59,8 @@ HIGH_WATER = 256 * 1024
 """Bytes that may be unsent to a client before its messages wait in its session."""
 FLUSH_BYTES = 64 * 1024
 """Bytes of messages for one client that are written before the turn's end."""
+PIECE = 16 * 1024
+"""Bytes that are decoded at a time, where more was read at once."""
 UNREAD_ACKS = 64 * 1024
 """Bytes of acknowledgements beyond it that a client may leave unread before it is read no further."""
 _PUBACK = b"\x40\x02"
@@ -91,6 +93,7 @@ class Connection(asyncio.Protocol):
         "client",
         "closed",
         "decoder",
+        "ended",
         "ending",
         "feeding",
         "halted",
@@ -98,6 +101,7 @@ class Connection(asyncio.Protocol):
         "idle_since",
         "journal",
         "keepalive",
+        "last",
         "listener",
         "out",
         "out_bytes",
@@ -110,6 +114,7 @@ class Connection(asyncio.Protocol):
         "ready",
         "refusal",
         "resending",
+        "rest",
         "serial",
         "session",
         "settings",
@@ -151,6 +156,9 @@ class Connection(asyncio.Protocol):
         self.paced = False  # waits until it may publish again
         self.paused = False  # waits for its share of a turn
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
+        self.rest: Iterator[Any] | None = None  # what is left of data whose share of work was used up
+        self.ended = False  # the client sends no more than what waits
+        self.last = False  # what waits is processed now: the connection has ended
         # Packets that wait for an answer about the one before them (`hold`); None: it does not wait.
         self.held: list[Any] | None = None
         self.asking: asyncio.Task[None] | None = None  # what it waits for
@@ -218,15 +226,32 @@ class Connection(asyncio.Protocol):
 
     def process(self, data: bytes) -> None:
         """Decode what was read and act on every whole packet in it."""
-        if not self.closed:
-            pace = self.pace
-            self._act(iter(self.decoder.feed(data)) if pace is None else pace.allowed(data))
+        if self.closed:
+            return
+        packets: Iterator[Any]
+        if self.rest is not None and not data:
+            packets, self.rest = self.rest, None
+        elif self.pace is not None:
+            packets = self.pace.allowed(data)
+        elif len(data) <= PIECE:
+            packets = iter(self.decoder.feed(data))
+        else:
+            packets = self._pieces(data)
+        self._act(packets)
+
+    def _pieces(self, data: bytes) -> Iterator[Any]:
+        """The packets of much data, which may be a hundred thousand."""
+        charge = self.broker.turn.charge
+        for at in range(0, len(data), PIECE):
+            yield from self.decoder.feed(data[at : at + PIECE])
+            charge(PIECE // 4)
 
     def _act(self, packets: Iterator[Any]) -> None:
         decoder = self.decoder
         broker = self.broker
         broker.read_at = broker.now_ms()
         broker.reading = self
+        turn = broker.turn
         try:
             for packet in packets:
                 if type(packet) is Publish:
@@ -236,6 +261,11 @@ class Connection(asyncio.Protocol):
                 if self.halted:
                     if self.held is not None and self.pace is None:  # else it keeps the others itself
                         self.held += packets
+                    return
+                if turn.over and not self.last:
+                    self.rest = packets
+                    self.stash = [b"", *(self.stash or ())]
+                    turn.pause(self)
                     return
         except Exception:
             # A fault of ours: it ends this connection and no other.
@@ -346,6 +376,8 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Read on, if nothing else is in the way."""
+        if self.ended and not self.paused:
+            self._lost()
         if not (
             self.paused
             or self.throttled
@@ -364,7 +396,10 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still read the acknowledgements of what it has sent."""
-        self._lost()
+        if self.paused and self.stash:
+            self.ended = True  # what it has sent comes first, in its turn
+        else:
+            self._lost()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -373,6 +408,7 @@ class Connection(asyncio.Protocol):
         self.broker.gone(self)
 
     def _lost(self) -> None:
+        self.last = True
         # What was received before the end counts.
         if self.held is None and self.paced and self.pace is not None:
             self.pace.lift()
@@ -403,7 +439,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         self.closed = self.halted = True
-        self.stash = self.held = None
+        self.stash = self.held = self.rest = None
         self.idle_since = math.inf  # until the network connection is being closed
         if self.session is not None:
             self.broker.disconnected(self, reason, properties, with_will=will)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bridge.broker.certificate import peer_certificate
 from bridge.broker.client import Client
 from bridge.broker.outgoing import ALIASES_OUT, start
+from bridge.broker.turn import CONNECT_WORK
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Connect, Properties
 from bridge.mqtt.reasons import ReasonCode, connack_name, connack_return_code
@@ -32,6 +33,7 @@ def on_connect(conn: Connection, packet: Connect) -> None:
     if conn.refusal:
         _turn_away(conn)
         return
+    broker.turn.charge(CONNECT_WORK)
     properties = packet.properties or Properties()
     clientid = packet.client_id
     assigned = None

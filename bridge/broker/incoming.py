@@ -75,6 +75,8 @@ def on_publish(conn: Connection, packet: Publish) -> None:
         on_published(client, packet, ts, number)
     code = 0
     if matched.anyone:
+        if matched.many:
+            broker.turn.charge(matched.many * (4 if hooks.on_delivered else 1))
         message = make_message(broker, client, packet, ts, number)
         if packet.retain:
             retain(broker, message)

@@ -43,7 +43,8 @@ class Layer(asyncio.Protocol, asyncio.Transport):
         upper, self._upper = self._upper, _NOBODY
         upper.connection_lost(exc)
         # Layers and connection refer to each other; without this only the garbage collector would end them.
-        self._connection.transport = self._transport
+        if hasattr(self, "_transport"):  # not before the handshake of the layer below
+            self._connection.transport = self._transport
 
     def pause_writing(self) -> None:
         self._upper.pause_writing()

@@ -29,6 +29,8 @@ UNSENT_BYTES = 256 * 1024
 """Bytes in flight to one client that wait for a commit at most; more stay in its queue."""
 OWED_STEP = 256
 """Retained messages sent to one client in one turn at most."""
+OWED_WORK = 4
+"""Units of `Turn.charge` for each, whether it was found or not."""
 
 
 def deliver(conn: Connection, delivery: Delivery) -> None:
@@ -154,18 +156,25 @@ def _feed(conn: Connection, session: Session) -> None:
 
     However many there are, they fill no queue and hold nobody up.
     """
+    turn = conn.broker.turn
     for _ in range(OWED_STEP):
+        if turn.over:
+            break  # others have their retained messages, too
         if session.queue or not conn.writable or session.unsent >= UNSENT_BYTES:
             return  # `drain` comes back when the client takes more
         if not session.owed:
             session.owed = None
             return
         topic_filter, owed = next(iter(session.owed.items()))
-        message = next(owed.messages, None)
-        if message is None:
+        turn.charge(OWED_WORK)
+        try:
+            message = next(owed.messages)
+        except StopIteration:
             del session.owed[topic_filter]
             if session.stored:
                 conn.broker.rows.subscribed(session.subscriptions[topic_filter])
+            continue
+        if message is None:
             continue
         delivery = Delivery(message, min(message.qos, owed.qos), True, owed.identifiers)
         if not session.stored or not delivery.qos:

@@ -78,7 +78,7 @@ class Retained:
                 # Most of it tells of messages that were replaced since.
                 self._due = [
                     (kept.expires, topic)
-                    for topic, kept in self._messages.find("#")
+                    for topic, kept in self._messages.items()
                     if kept.expires is not None
                 ]
                 heapify(self._due)
@@ -130,16 +130,17 @@ class Retained:
         """The topics at this moment."""
         return self._messages.names()
 
-    def find(self, topic_filter: str, now: float) -> Iterator[Message]:
+    def find(self, topic_filter: str, now: float) -> Iterator[Message | None]:
         """The messages that a new subscription gets; those past their expiry are dropped on the way.
 
-        The caller may take one now and then: messages may come and go meanwhile.
+        The caller may take one now and then: messages may come and go meanwhile. A None is a step that found
+        none, so that no step takes long.
         """
-        for topic, message in self._messages.find(topic_filter):
-            if message.expires is not None and message.expires <= now:
-                self._drop(topic, message)
+        for found in self._messages.walk(topic_filter):
+            if found is None or found[1].expires is None or found[1].expires > now:
+                yield found and found[1]
             else:
-                yield message
+                self._drop(*found)
 
 
 def _size(message: Message) -> int:

@@ -74,6 +74,7 @@ class Broker:
         # Retained messages that the broker makes when it is asked for them, by topic filter.
         self.own_retained: Callable[[str], Iterator[Message]] | None = None
         self.turn = Turn(loop, settings.turn_bytes)
+        self.subscriptions.on_work = self.turn.charge
         self.numbered = 0  # of the latest message that a client published
         self.serial = 0  # of the latest connection; the key of its row
         self.run: Run | None = None  # messages of the open batch that go out together

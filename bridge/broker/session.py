@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bridge.broker.client import Client, Message
 from bridge.mqtt.packets import Properties, Subscription, Will
+from bridge.mqtt.topic_tree import DEEP
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
@@ -40,8 +41,12 @@ class Subscribed:
 
 
 def filter_size(topic_filter: str) -> int:
-    """Approximate bytes that a subscription to it holds beside the subscription's own object."""
-    return len(topic_filter) + 64 * (topic_filter.count("/") + 1)
+    """Approximate bytes of memory that a subscription to it takes."""
+    size = 512 + len(topic_filter)
+    if "+" in topic_filter or "#" in topic_filter:
+        levels = topic_filter.count("/") + 1
+        size += 128 * levels if levels <= DEEP else 128 * DEEP + 96 * (levels - DEEP)
+    return size
 
 
 class Delivery:
@@ -70,11 +75,14 @@ class Delivery:
 
 
 class Owed:
-    """Retained messages that a subscription has still to get: found one by one, as the client takes them."""
+    """Retained messages that a subscription has still to get: found one by one, as the client takes them.
+
+    A None among them is a step that found none.
+    """
 
     __slots__ = ("identifiers", "messages", "qos")
 
-    def __init__(self, messages: Iterator[Message], qos: int, identifiers: list[int] | None) -> None:
+    def __init__(self, messages: Iterator[Message | None], qos: int, identifiers: list[int] | None) -> None:
         self.messages = messages
         self.qos = qos
         self.identifiers = identifiers

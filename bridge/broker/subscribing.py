@@ -7,6 +7,7 @@ allowed (section 3.9.3).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from bridge.broker.auth_checks import asks_to_subscribe, may_subscribe
 from bridge.broker.outgoing import drain
 from bridge.broker.session import Owed, Subscribed, filter_size
 from bridge.broker.subscriptions import is_system
+from bridge.broker.turn import SUBSCRIBE_WORK
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Subscribe, Subscription, Unsubscribe
 from bridge.mqtt.reasons import ReasonCode
@@ -42,6 +44,7 @@ def on_subscribe(conn: Connection, packet: Subscribe) -> None:
     filters = (wanted.topic_filter for wanted in packet.subscriptions)
     if _broken(conn, "SUBSCRIBE", filters, max_levels if conn.version < 5 else MAX_LEVELS):
         return
+    broker.turn.charge(SUBSCRIBE_WORK * len(packet.subscriptions))
     if client.access is not None and asks_to_subscribe(conn, client.access, packet):
         return
     codes: list[int] = []
@@ -86,10 +89,17 @@ def _room(conn: Connection, session: Session, topic_filter: str) -> bool:
     """Whether the session may have one more subscription; counts it."""
     if len(session.subscriptions) >= conn.settings.max_subscriptions:
         return False
-    size = session.subscription_bytes + filter_size(topic_filter)
-    if size > conn.settings.max_mqueue_bytes:
+    size = filter_size(topic_filter)
+    if session.subscription_bytes + size > conn.settings.max_mqueue_bytes:
         return False
-    session.subscription_bytes = size
+    if conn.broker.subscriptions.bytes + size > conn.settings.max_subscriptions_total_bytes:
+        conn.broker.limits.teller.tell(
+            logging.WARNING,
+            "subscriptions",
+            "mqtt.max_subscriptions_total_bytes: the bound is reached, new subscriptions are refused",
+        )
+        return False
+    session.subscription_bytes += size
     return True
 
 
@@ -147,6 +157,7 @@ def on_unsubscribe(conn: Connection, packet: Unsubscribe) -> None:
         return
     if _broken(conn, "UNSUBSCRIBE", packet.topic_filters):
         return
+    broker.turn.charge(SUBSCRIBE_WORK * len(packet.topic_filters))
     codes: list[int] = []
     for topic_filter in packet.topic_filters:
         for notice in broker.hooks.on_unsubscribe:

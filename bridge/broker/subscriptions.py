@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.broker.session import Session, Subscribed
+from bridge.broker.session import Session, Subscribed, filter_size
 from bridge.mqtt.topics import TopicTree, parse_shared
 
 SYSTEM = "$SYS"
 """The first level of what the broker tells of itself."""
 CACHE_TOPICS = 8192
+COSTLY = 64
+"""Nodes that a match may visit before that is work of its turn (`Turn.charge`), an eighth of a unit each."""
 CACHE_TOPIC_SIZE = 256
 """Characters; a longer topic is matched each time, so that the cache stays small."""
 
@@ -78,13 +80,15 @@ class Matched:
     and get more than QoS 0.
     """
 
-    __slots__ = ("anyone", "durable", "groups", "matches", "reserved")
+    __slots__ = ("anyone", "durable", "groups", "many", "matches", "reserved")
 
     def __init__(self, matches: list[Match], groups: list[Group], reserved: bool = False) -> None:
         self.reserved = reserved
         self.matches = matches
         self.groups = groups
         self.anyone = bool(matches or groups)
+        count = len(matches) + len(groups)
+        self.many = count if count > 4 else 0  # how many get it, where that is work to be counted
         self.durable = any(match.qos and match.session.stored for match in matches) or any(
             member.options.qos and member.session.stored
             for group in groups
@@ -99,10 +103,12 @@ class Subscriptions:
         self._tree: TopicTree[Subscribed | Group] = TopicTree()
         self._cache: dict[str, Matched] = {}
         self.count = 0  # of all sessions
+        self.bytes = 0  # of memory that they take, roughly
         self.most = 0  # at the same time
         self.shared = 0  # of these, in groups
         self.system = 0  # of these, for topics below $SYS
         self.on_system: Callable[[], None] | None = None  # called when `system` has changed
+        self.on_work: Callable[[int], None] | None = None  # called with what a costly match was
 
     def __len__(self) -> int:
         return len(self._tree)
@@ -146,6 +152,7 @@ class Subscriptions:
 
     def _counted(self, topic_filter: str, change: int) -> None:
         self.count += change
+        self.bytes += change * filter_size(topic_filter)
         self.most = max(self.most, self.count)
         if change and is_system(topic_filter):
             self.system += change
@@ -157,6 +164,8 @@ class Subscriptions:
         matched = self._cache.get(topic)
         if matched is None:
             matched = self._match(topic)
+            if self._tree.cost > COSTLY and self.on_work is not None:
+                self.on_work(self._tree.cost // 8)
             if len(topic) <= CACHE_TOPIC_SIZE:
                 if len(self._cache) >= CACHE_TOPICS:
                     self._cache.clear()

@@ -13,6 +13,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from bridge.broker.layer import Layer
+from bridge.broker.turn import HANDSHAKE_WORK
 from bridge.config.settings import Listener
 
 if TYPE_CHECKING:
@@ -120,7 +121,19 @@ class Certificates:
 class Tls(Layer):
     """The server's end of one TLS connection."""
 
-    __slots__ = ("_certificates", "_incoming", "_outgoing", "_shaken", "_ssl", "_writable")
+    __slots__ = (
+        "_certificates",
+        "_incoming",
+        "_outgoing",
+        "_shaken",
+        "_ssl",
+        "_writable",
+        "closed",
+        "held",
+        "paused",
+        "stash",
+        "transport",
+    )
 
     _incoming: ssl.MemoryBIO
     _outgoing: ssl.MemoryBIO
@@ -131,6 +144,11 @@ class Tls(Layer):
         self._ssl: ssl.SSLObject | None = None  # from the first byte on: who says nothing costs little
         self._shaken = False  # the handshake is done
         self._writable = True
+        # What `Turn` asks of a reader: a handshake waits for its turn, too.
+        self.stash: list[bytes] | None = None
+        self.paused = False
+        self.closed = False
+        self.held: list[Any] | None = None
 
     def _start(self) -> ssl.SSLObject:
         self._incoming = ssl.MemoryBIO()
@@ -142,6 +160,27 @@ class Tls(Layer):
     # -- from the network ------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self.is_closing():
+            return
+        if not self._shaken or self.stash:
+            turn = self._connection.broker.turn
+            if turn.left <= 0 or self.stash:
+                # Thousands may begin at the same time, and each costs a millisecond.
+                self.transport = self._transport
+                self.stash = [*(self.stash or ()), data]
+                turn.pause(self)
+                return
+        self.process(data)
+
+    def resume(self) -> None:
+        """Read on after a wait for a turn of the handshake."""
+        if self._shaken:
+            self._connection.resume()
+        elif not self.is_closing():
+            self._transport.resume_reading()
+
+    def process(self, data: bytes) -> None:
+        """Decrypt what was read, and pass it on."""
         if self.is_closing():
             return
         tls = self._ssl or self._start()
@@ -171,6 +210,7 @@ class Tls(Layer):
 
     def _shake(self, tls: ssl.SSLObject) -> bool:
         """Go on with the handshake; whether it is done."""
+        self._connection.broker.turn.charge(HANDSHAKE_WORK)
         try:
             tls.do_handshake()
         except ssl.SSLWantReadError:

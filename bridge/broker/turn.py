@@ -1,7 +1,9 @@
 """Fairness: one turn of the loop reads a bounded number of bytes, then HTTP and the other clients are served.
 
-Who read more than the turn has left waits with reading paused, and goes on first in the next turn. While
-anything holds (the store refuses, deliveries lag too far behind) nobody who publishes goes on.
+Who read more than the turn has left waits with reading paused, and goes on in a later turn, one after
+another. While anything holds (the store refuses, deliveries lag too far behind) nobody who publishes goes on.
+So it is with work: what costs more than a packet usually does is counted, and when the turn's share is used
+up what was read waits, between two packets.
 """
 
 from __future__ import annotations
@@ -11,6 +13,13 @@ from collections import deque
 from typing import Any, Protocol
 
 HOLD_POLL_S = 0.01
+WORK = 8192
+"""What may be done for clients in one turn, in units of about two microseconds. Bytes do not tell the work:
+a short packet may go to thousands of subscribers, or begin a handshake of TLS."""
+CONNECT_WORK = 50
+HANDSHAKE_WORK = 500
+SUBSCRIBE_WORK = 5
+"""For each topic filter."""
 
 
 class Reader(Protocol):
@@ -32,7 +41,7 @@ class Reader(Protocol):
 class Turn:
     """The share of reading that the present turn has left, and who waits for the next one."""
 
-    __slots__ = ("_holds", "_loop", "_size", "_waiting", "booked", "holding", "left")
+    __slots__ = ("_holds", "_loop", "_size", "_waiting", "_work", "booked", "holding", "left", "over")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
         self._loop = loop
@@ -40,6 +49,8 @@ class Turn:
         self._waiting: deque[Reader] = deque()
         self._holds: set[str] = set()
         self.left = size
+        self._work = WORK
+        self.over = False  # the share of work is used up
         self.booked = False
         self.holding = False
 
@@ -47,6 +58,15 @@ class Turn:
         """See to it that the share is renewed."""
         self.booked = True
         self._loop.call_soon(self._next)
+
+    def charge(self, work: int) -> None:
+        """Count work beyond that of reading, in units of `WORK`."""
+        self._work -= work
+        if self._work < 0:
+            self.over = True
+            self.left = 0
+        if not self.booked:
+            self.book()
 
     def pause(self, reader: Reader) -> None:
         """Stop reading from a connection until its turn comes."""
@@ -66,12 +86,14 @@ class Turn:
         self.holding = bool(self._holds)
 
     def _next(self) -> None:
-        """Renew the share and spend it on who had to wait, in order of waiting."""
+        """Renew the share and spend it on who had to wait, in turn."""
         if self.holding:
             self._loop.call_later(HOLD_POLL_S, self._next)
             return
         self.booked = False
         self.left = self._size
+        self._work = WORK
+        self.over = False
         waiting = self._waiting
         while waiting and self.left > 0:
             reader = waiting[0]
@@ -81,9 +103,10 @@ class Turn:
                 self.left -= len(data)
                 reader.process(data)
             if reader.stash and reader.held is None:  # one that is held comes again by itself
+                waiting.rotate(-1)  # the others first
                 break
             waiting.popleft()
             reader.paused = False
             reader.resume()
-        if waiting or self.left < self._size:
+        if not self.booked and (waiting or self.left < self._size):
             self.book()

@@ -372,6 +372,7 @@ MQTT = Block(
             "max_topic_levels": INT,
             "max_client_id": INT,
             "max_subscriptions": INT,
+            "max_subscriptions_total_bytes": SIZE,
             "keepalive_multiplier": FLOAT,
             "max_keepalive": WHOLE_SECONDS_OR_OFF,
             "connect_timeout": SECONDS,

@@ -304,6 +304,7 @@ class Mqtt(_Block):
     max_topic_levels: int = Field(default=201, ge=1, le=65535)  # mosquitto takes as many
     max_client_id: int = Field(default=65535, ge=23, le=65535)  # bytes
     max_subscriptions: int = Field(default=10000, ge=1)  # of one session
+    max_subscriptions_total_bytes: int = Field(default=256 << 20, ge=1024)  # of memory, all sessions
     keepalive_multiplier: float = Field(default=1.5, ge=1.0, le=100.0)
     max_keepalive: int | None = Field(default=None, ge=1, le=65535)  # seconds; None: any, and none at all
     connect_timeout: float = Field(default=10.0, gt=0)  # seconds from accept to CONNECT

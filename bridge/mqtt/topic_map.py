@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+VISITS = 16
+"""Nodes that a walk visits in one step at most."""
 
 
 class _Node:
@@ -41,6 +44,10 @@ class TopicMap(Generic[T]):
     def names(self) -> list[str]:
         """All topic names, in the order in which they came."""
         return list(self._values)
+
+    def items(self) -> ItemsView[str, T]:
+        """All topic names with their values."""
+        return self._values.items()
 
     def set(self, topic: str, value: T) -> None:
         """Store `value`, in the place of an older one."""
@@ -85,6 +92,11 @@ class TopicMap(Generic[T]):
         A filter that begins with a wildcard finds no name that begins with `$` [MQTT-4.7.2-1]. The map may
         change between two steps: a name deleted meanwhile is left out, a new one may or may not come.
         """
+        return (found for found in self.walk(filter) if found is not None)
+
+    def walk(self, filter: str) -> Iterator[tuple[str, T] | None]:
+        """As `find`, with a None for each `VISITS` nodes that were visited: a filter may find nothing among
+        all that there are."""
         values = self._values
         if "+" not in filter and "#" not in filter:
             if filter in values:
@@ -92,8 +104,13 @@ class TopicMap(Generic[T]):
             return
         wanted = filter.split("/")
         stack = [(self._root, 0)]
+        visits = 0
         while stack:
             node, depth = stack.pop()
+            visits += 1
+            if visits == VISITS:
+                visits = 0
+                yield None
             if depth == len(wanted):
                 if node.topic is not None and node.topic in values:
                     yield node.topic, values[node.topic]

@@ -3,43 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+DEEP = 16
+"""Levels that the trie has. What a filter with wildcards has beyond them is compared as a whole."""
 
 
 class _Node(Generic[T]):
     """A level of the trie. Parts that are empty are `None`: most nodes have one of the four."""
 
-    __slots__ = ("any", "children", "rest", "values")
+    __slots__ = ("any", "children", "rest", "tails", "values")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node[T]] | None = None  # by the literal level
         self.any: _Node[T] | None = None  # below a `+`
         self.values: dict[Hashable, T] | None = None  # of the filter that ends here
         self.rest: dict[Hashable, T] | None = None  # of the filter that ends here with `/#`
+        self.tails: dict[tuple[str, ...], _Tail[T]] | None = None  # of those that go on, at the depth DEEP
 
     def empty(self) -> bool:
-        return not (self.children or self.any or self.values or self.rest)
+        return not (self.children or self.any or self.values or self.rest or self.tails)
+
+
+class _Tail(Generic[T]):
+    """What a filter has beyond DEEP levels, and its values. A comparison costs half a microsecond."""
+
+    __slots__ = ("_count", "_literals", "_open", "_pick", "values")
+
+    def __init__(self, levels: tuple[str, ...]) -> None:
+        self.values: dict[Hashable, T] = {}
+        self._open = levels[-1] == "#"
+        self._count = len(levels) - self._open
+        places = [at for at in range(self._count) if levels[at] != "+"]
+        self._pick = itemgetter(*places) if places else None
+        self._literals = self._pick(levels) if self._pick is not None else None
+
+    def matches(self, levels: list[str]) -> bool:
+        """Whether it fits what a topic has beyond DEEP levels."""
+        count = len(levels)
+        if count != self._count and not (self._open and count > self._count):
+            return False
+        return self._pick is None or self._pick(levels) == self._literals
 
 
 class TopicTree(Generic[T]):
     """Topic filters, each with values under keys; `match` gives the values of all filters that match.
 
     Filters without a wildcard are entries of one dictionary; the others are paths of one trie. A match
-    walks the trie level by level with the set of nodes that still fit: it visits every node at most once
-    and at most 2^levels of them, so it never costs more than the levels of all stored wildcard filters
-    together, whatever their order of `+`, and it does not recurse.
+    walks the trie level by level with the set of nodes that still fit, and does not recurse: it visits every
+    node at most once, and on each level no more than there are filters. The trie has `DEEP` levels: a filter
+    that goes deeper is compared beyond them in one step, so that no filter can make a match visit more than
+    that, whatever the order of its `+`.
 
-    An entry costs about 0.3 KB for each level that no other filter has.
+    An entry costs about 0.3 KB for each level that no other filter has, and 2 KB at most for all beyond DEEP.
     """
 
-    __slots__ = ("_exact", "_root", "_size", "version")
+    __slots__ = ("_exact", "_root", "_size", "cost", "version")
 
     def __init__(self) -> None:
         self._exact: dict[str, dict[Hashable, T]] = {}
         self._root: _Node[T] = _Node()
         self._size = 0
+        self.cost = 0
+        """Nodes that the latest `match` visited, and eight for each filter that it compared beyond DEEP."""
         self.version = 0
         """Grows at every change: a cached match is good as long as the version is the same."""
 
@@ -57,19 +86,11 @@ class TopicTree(Generic[T]):
         if levels is None:
             entries = self._exact.setdefault(filter, {})
         else:
-            last = levels.pop()
             node = self._root
-            for level in levels:
-                node = _descend(node, level)
-            if last == "#":
-                if node.rest is None:
-                    node.rest = {}
-                entries = node.rest
-            else:
-                node = _descend(node, last)
-                if node.values is None:
-                    node.values = {}
-                entries = node.values
+            for level in levels[:DEEP]:
+                if level != "#":
+                    node = _descend(node, level)
+            entries = _made(node, levels)
         self._size += key not in entries
         entries[key] = value
         self.version += 1
@@ -89,12 +110,16 @@ class TopicTree(Generic[T]):
             if path is None:
                 return False
             node = path[-1]
-            entries = node.rest if levels[-1] == "#" else node.values
+            entries = _entries(node, levels)
             if entries is None or key not in entries:
                 return False
             del entries[key]
             if not entries:
-                if levels[-1] == "#":
+                if len(levels) > DEEP:
+                    if node.tails is not None:
+                        del node.tails[tuple(levels[DEEP:])]
+                        node.tails = node.tails or None
+                elif levels[-1] == "#":
                     node.rest = None
                 else:
                     node.values = None
@@ -110,7 +135,7 @@ class TopicTree(Generic[T]):
             entries = self._exact.get(filter)
         else:
             path = self._path(levels)
-            entries = None if path is None else path[-1].rest if levels[-1] == "#" else path[-1].values
+            entries = None if path is None else _entries(path[-1], levels)
         return None if entries is None else entries.get(key)
 
     def match(self, topic: str) -> list[T]:
@@ -121,6 +146,7 @@ class TopicTree(Generic[T]):
         """
         exact = self._exact.get(topic)
         found = [] if exact is None else list(exact.values())
+        cost = self.cost = 0
         root = self._root
         if root.children is None and root.any is None and root.rest is None:
             return found
@@ -128,7 +154,9 @@ class TopicTree(Generic[T]):
         if root.rest is not None and not reserved:
             found += root.rest.values()
         nodes = [root]
-        for level in topic.split("/"):
+        levels = topic.split("/")
+        count = len(levels)
+        for level in levels if count <= DEEP else levels[:DEEP]:
             below: list[_Node[T]] = []
             for node in nodes:
                 children = node.children
@@ -144,19 +172,31 @@ class TopicTree(Generic[T]):
                     if child.rest is not None:
                         found += child.rest.values()
             if not below:
+                self.cost = cost
                 return found
             nodes = below
+            cost += len(nodes)
             reserved = False
-        for node in nodes:
-            if node.values is not None:
-                found += node.values.values()
+        if count <= DEEP:
+            for node in nodes:
+                if node.values is not None:
+                    found += node.values.values()
+        if count >= DEEP:  # `#` beyond DEEP levels matches the level above it, too
+            beyond = levels[DEEP:]
+            for node in nodes:
+                if node.tails is not None:
+                    cost += 8 * len(node.tails)
+                    for tail in node.tails.values():
+                        if tail.matches(beyond):
+                            found += tail.values.values()
+        self.cost = cost
         return found
 
     def _path(self, levels: list[str]) -> list[_Node[T]] | None:
         """The nodes from the root to the one that holds the filter; `None` if it is not there."""
         node = self._root
         path = [node]
-        for level in levels:
+        for level in levels[:DEEP]:
             if level == "#":
                 return path
             below = node.any if level == "+" else (node.children or {}).get(level)
@@ -194,6 +234,33 @@ def _descend(node: _Node[T], level: str) -> _Node[T]:
     if child is None:
         child = node.children[level] = _Node()
     return child
+
+
+def _made(node: _Node[T], levels: list[str]) -> dict[Hashable, T]:
+    """The values of the filter that has this path, made if they are not there."""
+    if len(levels) > DEEP:
+        if node.tails is None:
+            node.tails = {}
+        beyond = tuple(levels[DEEP:])
+        tail = node.tails.get(beyond)
+        if tail is None:
+            tail = node.tails[beyond] = _Tail(beyond)
+        return tail.values
+    if levels[-1] == "#":
+        if node.rest is None:
+            node.rest = {}
+        return node.rest
+    if node.values is None:
+        node.values = {}
+    return node.values
+
+
+def _entries(node: _Node[T], levels: list[str]) -> dict[Hashable, T] | None:
+    """The values of the filter that has this path; `None` if it is not there."""
+    if len(levels) > DEEP:
+        tail = (node.tails or {}).get(tuple(levels[DEEP:]))
+        return None if tail is None else tail.values
+    return node.rest if levels[-1] == "#" else node.values
 
 
 def _prune(path: list[_Node[T]], levels: list[str]) -> None:

@@ -1,104 +1,172 @@
-"""Sends damaged packets to a listener: `python -m tests.long.fuzzer PORT SECONDS SEED`.
+"""Sends damaged sessions to a listener: `python -m tests.long.fuzzer KIND PORT SECONDS SEED`.
 
-Made from the table of packet fixtures: whole ones, ones with bytes changed, cut, doubled or put together, in
-pieces of any length, mostly after a proper CONNECT. Prints how many connections it made and how many bytes it
-sent, as JSON.
+KIND is tcp, ssl, ws or wss. Sessions are made beforehand and sent several times, each time in other pieces,
+over blocking sockets, so that the broker and not the fuzzer has the work. Prints what it did as JSON.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import random
+import socket
+import ssl
+import struct
 import sys
+import threading
 import time
+from collections.abc import Iterator
 
-from bridge.mqtt.encoder import encode_connect
-from bridge.mqtt.packets import Connect
-from tests.unit.mqtt.fixtures import BAD, GOOD, Bad, Good
+from tests.integration.websocket_client import BINARY, frame, request
+from tests.long.mutations import Maker
 
-WORKERS = 16
-MAX_PIECE = 20_000  # bytes
+THREADS = 3
+POOL = 40
+"""Sessions that are made at a time."""
+TIMES = 12
+"""How often each is sent."""
+PATIENCE_S = 5.0
+"""How long the broker may leave a session unread; it may well leave it so for ever."""
+_RESET = struct.pack("ii", 1, 0)
 
 
 class Fuzzer:
-    """`connections` were made, `sent` bytes written."""
+    """`packets`: of those sent, the ones that come before a session's first fault, and that one."""
 
-    def __init__(self, port: int, seed: int) -> None:
+    def __init__(self, kind: str, port: int, seconds: float, seed: str) -> None:
+        self.kind = kind
         self.port = port
+        self.end = time.monotonic() + seconds
         self.random = random.Random(seed)
-        self.connections = 0
-        self.sent = 0
-        cases: list[Good | Bad] = [case for table in (GOOD, BAD) for case in table if case.role == "server"]
-        self.first = [case.wire for case in cases if case.version == 0]
-        self.later = {v: [c.wire for c in cases if c.version == v] for v in (3, 4, 5)}
+        self.maker = Maker(seed)
+        self.connections = self.packets = self.sent = self.stalled = 0
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
 
-    def damaged(self, wire: bytes) -> bytes:
-        """The packet, or what is left of it."""
-        rng = self.random
-        data = bytearray(wire[:MAX_PIECE])
-        kind = rng.randrange(8)
-        if kind == 0:
-            return bytes(data)
-        if kind == 1:
-            return bytes(data[: rng.randint(0, len(data))])
-        if kind == 2:
-            return bytes(data + data)
-        if kind == 3:
-            at = rng.randint(0, len(data))
-            return bytes(data[:at] + rng.randbytes(rng.randint(1, 8)) + data[at:])
-        for _ in range(rng.choice((1, 1, 1, 2, 8))):
-            if data:
-                at = rng.randrange(min(len(data), 16) if kind < 6 else len(data))
-                data[at] = (
-                    data[at] ^ 1 << rng.randrange(8) if kind % 2 else rng.choice(b"\0\1\2\x7f\x80\xff#+/$")
-                )
-        return bytes(data)
-
-    def stream(self) -> bytes:
-        """What one connection sends."""
-        rng = self.random
-        if rng.random() < 0.3:
-            return b"".join(self.damaged(rng.choice(self.first)) for _ in range(rng.randint(1, 3)))
-        version = rng.choice((3, 4, 5))
-        head = encode_connect(
-            Connect(f"fuzz{rng.randrange(50)}", version, rng.random() < 0.7, rng.choice((0, 1, 60)))
-        )
-        packets = self.later[version]
-        return head + b"".join(self.damaged(rng.choice(packets)) for _ in range(rng.randint(1, 30)))
-
-    async def work(self, end: float) -> None:
-        """One connection after another."""
-        rng = self.random
-        while time.monotonic() < end:
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                self.connections += 1
+    def run(self) -> None:
+        """One connection after another, until the time is over."""
+        while time.monotonic() < self.end:
+            pool = [self.maker.session() for _ in range(POOL)]
+            for data, packets in self.random.choices(pool, k=POOL * TIMES):
+                if time.monotonic() >= self.end:
+                    return
                 try:
-                    data = self.stream()
-                    while data:
-                        length = rng.choice((1, 7, 100, 5000, len(data)))
-                        writer.write(data[:length])
-                        self.sent += min(length, len(data))
-                        data = data[length:]
-                        if rng.random() < 0.2:
-                            await writer.drain()
-                    if rng.random() < 0.7:
-                        async with asyncio.timeout(rng.choice((0.001, 0.05))):
-                            while await reader.read(65536):
-                                pass
-                finally:
-                    writer.transport.abort() if rng.random() < 0.5 else writer.close()
+                    self._one(data, packets)
+                except TimeoutError:
+                    self.stalled += 1
+                except OSError:  # the broker has had enough of it
+                    pass
+
+    def _one(self, data: bytes, packets: int) -> None:
+        rng = self.random
+        with self._opened() as sock:
+            self.connections += 1
+            self.packets += packets
+            for piece in self._pieces(self._framed(data)):
+                sock.sendall(piece)
+                self.sent += len(piece)
+            kind = rng.random()
+            if kind < 0.6:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_WR)
+                deadline = time.monotonic() + rng.choice((0.01, 0.2))
+                sock.settimeout(0.2)
+                with contextlib.suppress(TimeoutError):
+                    while sock.recv(65536) and time.monotonic() < deadline:
+                        pass
+            elif kind < 0.8:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+    def _opened(self) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.kind in ("ssl", "wss") and self.random.random() > 0.02:
+            try:
+                return self._context.wrap_socket(sock)
+            except BaseException:
+                sock.close()
+                raise
+        return sock
+
+    def _framed(self, data: bytes) -> bytes:
+        """As it is, or as WebSocket frames behind a request for an upgrade; a few of either are damaged."""
+        if self.kind not in ("ws", "wss"):
+            return data
+        rng = self.random
+        head = request()
+        if rng.random() < 0.03:
+            head = self.maker.random.choice(
+                (
+                    self._flipped(head),
+                    head[: rng.randrange(len(head))],
+                    b"x" * 20_000,
+                    head[:-2] + b"X: y\r\n" * 5000,
+                )
+            )
+        parts = [head]
+        size = rng.choice((50, 500, 5000, 100_000)) if rng.random() < 0.95 else 3
+        fragments = rng.random() < 0.2
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        for number, piece in enumerate(pieces):
+            if fragments:
+                opcode = BINARY if number == 0 else 0
+                parts.append(frame(piece, opcode, fin=number == len(pieces) - 1))
+            else:
+                parts.append(frame(piece))
+            if rng.random() < 0.01:
+                parts.append(self._odd_frame(piece))
+        return b"".join(parts)
+
+    def _odd_frame(self, payload: bytes) -> bytes:
+        rng = self.random
+        kind = rng.randrange(8)
+        if kind == 0:  # it looks compressed (RFC 7692)
+            return frame(payload, rsv=4)
+        if kind == 1:
+            return frame(payload[:125], 9)
+        if kind == 2:
+            return frame(b"", rng.choice((0, BINARY, 9, 10)))
+        if kind == 3:
+            return frame(payload, rng.randrange(16), fin=rng.random() < 0.5)
+        if kind == 4:
+            return frame(payload, key=None)
+        if kind == 5:
+            return b"\x82\xff" + rng.randbytes(12)
+        return self._flipped(frame(payload)) if kind == 6 else frame(payload[:125], 8)
+
+    def _flipped(self, data: bytes) -> bytes:
+        out = bytearray(data)
+        out[self.random.randrange(len(out))] ^= 1 << self.random.randrange(8)
+        return bytes(out)
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        rng = self.random
+        kind = rng.random()
+        if kind < 0.7:
+            yield data
+            return
+        if kind < 0.73:  # byte by byte, for a while
+            for at in range(min(len(data), 300)):
+                yield data[at : at + 1]
+            data = data[300:]
+        while data:
+            length = rng.choice((1, 7, 100, 5000, len(data)))
+            yield data[:length]
+            data = data[length:]
 
 
-async def main(port: int, seconds: float, seed: int) -> None:
-    """Fuzz for so long."""
-    fuzzer = Fuzzer(port, seed)
-    end = time.monotonic() + seconds
-    await asyncio.gather(*(fuzzer.work(end) for _ in range(WORKERS)))
-    print(json.dumps({"connections": fuzzer.connections, "sent": fuzzer.sent}))
+def main(kind: str, port: int, seconds: float, seed: str) -> None:
+    """Fuzz for so long, and print the sums."""
+    fuzzers = [Fuzzer(kind, port, seconds, f"{seed}-{kind}-{number}") for number in range(THREADS)]
+    threads = [threading.Thread(target=fuzzer.run) for fuzzer in fuzzers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = ("connections", "packets", "sent", "stalled")
+    print(json.dumps({name: sum(getattr(fuzzer, name) for fuzzer in fuzzers) for name in names}))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4])

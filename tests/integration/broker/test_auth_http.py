@@ -361,3 +361,12 @@ async def test_a_storm_of_connections(start: Start, server: Server) -> None:
         assert (await client.expect(Connack)).reason_code == 0
     for client in clients:
         client.abort()
+
+
+async def test_a_paced_client_that_is_asked_about(start: Start, server: Server) -> None:
+    """Both reasons to wait, and every message in its order."""
+    broker = await asking(start, server, "acl", cache={"ttl": 0}, mqtt={"max_publish_rate": 200})
+    client = await broker.connect("c")
+    client.send(*[Publish(f"t/{n}", b"%d" % n, 1, packet_id=n) for n in range(1, 61)])
+    assert [(await client.expect(Puback)).packet_id for _ in range(60)] == list(range(1, 61))
+    assert [call[3] for call in broker.recorder.of("publish")] == [b"%d" % n for n in range(1, 61)]

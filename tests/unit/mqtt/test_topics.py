@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import sys
+import time
 from collections import Counter
 from types import FrameType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from bridge.mqtt import topic_tree
 from bridge.mqtt.topics import (
     TopicMap,
     TopicTree,
@@ -242,15 +246,41 @@ some_filters = st.builds(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(some_filters, st.integers(0, 2))), st.lists(some_topics, min_size=1))
-def test_tree_agrees_with_matches(entries: list[tuple[str, int]], topics: list[str]) -> None:
+@given(
+    st.lists(st.tuples(some_filters, st.integers(0, 2))),
+    st.lists(some_topics, min_size=1),
+    st.sampled_from([1, 2, 3, topic_tree.DEEP]),
+)
+def test_tree_agrees_with_matches(entries: list[tuple[str, int]], topics: list[str], deep: int) -> None:
     tree: TopicTree[tuple[str, int]] = TopicTree()
-    for entry in entries:
-        assert valid_topic_filter(entry[0])
-        tree.add(*entry, entry)
-    for topic in topics:
-        expected = sorted(entry for entry in set(entries) if matches(entry[0], topic))
-        assert sorted(tree.match(topic)) == expected
+    with patch.object(topic_tree, "DEEP", deep):
+        for entry in entries:
+            assert valid_topic_filter(entry[0])
+            tree.add(*entry, entry)
+        for topic in topics:
+            expected = sorted(entry for entry in set(entries) if matches(entry[0], topic))
+            assert sorted(tree.match(topic)) == expected
+
+
+def test_no_set_of_filters_makes_a_match_visit_all_their_levels() -> None:
+    """2,000 filters of 128 levels, each another order of `+` and `a`, as 2,000 times 16 levels at most."""
+    rng = random.Random(1)
+    deep = {"/".join(rng.choice("+a") for _ in range(128)) for _ in range(2000)}
+    flat = {"/".join(rng.choice("+a") for _ in range(16)) for _ in range(2000)}
+
+    def cost(filters: set[str], topic: str) -> float:
+        tree: TopicTree[str] = TopicTree()
+        for filter in filters:
+            tree.add(filter, 1, filter)
+        assert sorted(tree.match(topic)) == sorted(filters)
+        times = []
+        for _ in range(5):
+            begin = time.thread_time()
+            tree.match(topic)
+            times.append(time.thread_time() - begin)
+        return min(times)
+
+    assert cost(deep, "/".join("a" * 128)) < 6 * cost(flat, "/".join("a" * 16))
 
 
 @settings(max_examples=150, deadline=None)
@@ -269,6 +299,8 @@ class Indexes(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.deep = patch.object(topic_tree, "DEEP", 2)
+        self.deep.start()
         self.tree: TopicTree[int] = TopicTree()
         self.filters: dict[tuple[str, int], int] = {}
         self.map: TopicMap[int] = TopicMap()
@@ -312,6 +344,7 @@ class Indexes(RuleBasedStateMachine):
         assert self.tree._root.empty()
         assert not self.tree._exact
         assert self.map._root.children is None
+        self.deep.stop()
 
 
 TestIndexes = Indexes.TestCase

@@ -1,0 +1,157 @@
+"""Clients that make much work of few bytes: each is bounded, and a turn of the loop stays short."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import pytest
+
+from bridge.broker.turn import WORK
+from bridge.config.settings import Listener
+from bridge.mqtt.packets import Pingreq, Pingresp, Publish, Suback, Subscribe, Subscription, Unsubscribe
+from tests.integration.broker.running import Running, Start
+from tests.integration.broker.test_tls import authority, listener
+from tests.integration.certificates import Authority
+
+__all__ = ["authority"]
+
+
+def worst_turn(broker: Running) -> list[float]:
+    """From now on: processor seconds between the beginnings of two turns, the longest last."""
+    worst = [0.0]
+    turn = broker.broker.turn
+    last = time.thread_time()
+
+    def beat() -> None:
+        nonlocal last
+        now = time.thread_time()
+        worst.append(max(worst[-1], now - last))
+        last = now
+        if broker.broker.turn is turn:
+            broker.loop.call_soon(beat)
+
+    broker.loop.call_soon(beat)
+    return worst
+
+
+def deep(number: int, levels: int = 100) -> list[str]:
+    """So many different filters that all match `a/a/a…`."""
+    heads = itertools.islice(itertools.product("+a", repeat=12), number)
+    return ["/".join((*head, *("+a" * (levels // 2 - 6)))) for head in heads]
+
+
+async def test_publishes_that_meet_a_thousand_deep_filters(start: Start) -> None:
+    """Those after the first few wait for later turns; somebody else's ping does not."""
+    broker = await start()
+    subscriber = await broker.connect("s", version=5)
+    filters = deep(1000)
+    for at in range(0, 1000, 250):
+        wanted = [Subscription(name) for name in filters[at : at + 250]]
+        subscriber.send(Subscribe(at + 1, wanted))
+        assert set((await subscriber.expect(Suback)).reason_codes) == {0}
+    publisher, other = await broker.connect("p"), await broker.connect("o")
+    topic = "/".join("a" * 100)
+    # Longer than what the cache takes, so that each is matched anew.
+    long_topic = topic.replace("a", "aaa", 1)
+    publisher.send(*[Publish(topic, b"x"), *[Publish(f"{long_topic}{n}", b"") for n in range(300)]])
+    other.send(Pingreq())
+    await other.expect(Pingresp)
+    assert len(broker.recorder.of("publish")) < 301
+    await subscriber.expect(Publish)
+    await broker.until(lambda: len(broker.recorder.of("publish")) == 301)
+
+
+async def test_subscriptions_of_all_sessions_are_bounded(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = await start(max_subscriptions_total_bytes=100_000)
+    got: list[int] = []
+    for number in range(3):
+        client = await broker.connect(f"c{number}", version=5)
+        client.send(Subscribe(1, [Subscription(f"t/{n}") for n in range(80)]))
+        got += (await client.expect(Suback)).reason_codes
+    assert 150 < got.count(0) < 200
+    assert got.count(0x97) == 240 - got.count(0)
+    assert "mqtt.max_subscriptions_total_bytes" in caplog.text
+    client.send(Unsubscribe(2, ["t/0"]))
+    first = broker.clients[0]
+    await first.unsubscribe("t/0")
+    assert await client.subscribe("t/500") == 0
+    for client in broker.clients:
+        await client.disconnect()
+    assert broker.broker.subscriptions.bytes == 0
+
+
+async def test_a_filter_that_finds_nothing_among_many_retained(start: Start) -> None:
+    """The search goes on step by step, and others are served meanwhile."""
+    broker = await start()
+    publisher = await broker.connect("p")
+    for number in range(100):
+        publisher.send(*[Publish(f"{number}/{n}/a/b/c", b"x", 0, True) for n in range(100)])
+        await publisher.ping()
+    assert len(broker.broker.retained) == 10_000
+    searcher = await broker.connect("s")
+    await asyncio.sleep(0)
+    worst = worst_turn(broker)
+    searcher.send(Subscribe(1, [Subscription(f"+/+/+/+/none{n}") for n in range(50)]))
+    await searcher.expect(Suback)
+    await publisher.ping()
+    session = broker.broker.sessions["s"]
+    assert session.owed  # it is not done
+    await broker.until(lambda: not session.owed, within=30)
+    assert worst[-1] < 0.1, worst[-1]
+    await searcher.silent()
+
+
+async def test_one_packet_of_many_filters_ends_its_turn(start: Start) -> None:
+    broker = await start()
+    client = await broker.connect("c", version=5)
+    over: list[Any] = []
+    turn = broker.broker.turn
+    charge = turn.charge
+
+    def charged(work: int) -> None:
+        charge(work)
+        over.append(turn.over)
+
+    turn_type: Any = type(turn)
+    original = turn_type.charge
+    turn_type.charge = lambda self, work: charged(work) if self is turn else original(self, work)
+    charge = lambda work: original(turn, work)  # noqa: E731
+    try:
+        client.send(Subscribe(1, [Subscription(f"{n}") for n in range(WORK // 5 + 1)]), Pingreq())
+        await client.expect(Pingresp)
+    finally:
+        turn_type.charge = original
+    assert over == [True]
+
+
+@pytest.mark.parametrize("kind", ["ssl", "wss"])
+async def test_who_speaks_no_tls_is_forgotten(start: Start, authority: Authority, kind: str) -> None:
+    files = authority.issue("server")
+    errors: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, about: errors.append(about))
+    one: Listener = listener(files, kind)
+    broker = await start(listeners=(one,), max_connections=2)
+    for _ in range(4):
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+        writer.write(b"\x10\x0c\0\4MQTT\4\2\0\0\0\0")
+        await reader.read(100)
+        writer.close()
+        await broker.until_idle()
+    assert not errors
+
+
+async def test_handshakes_of_tls_share_turns(start: Start, authority: Authority) -> None:
+    """A hundred at the same time all come in, and a client that is in is served between them."""
+    broker = await start(listeners=(listener(authority.issue("server")),))
+    import ssl
+
+    own = ssl.create_default_context(cafile=str(authority.file))
+    inside = await broker.connect("in", tls=own)
+    await asyncio.gather(*[broker.connect(f"c{n}", tls=own) for n in range(100)])
+    await inside.ping()
+    assert len(broker.broker.sessions) == 101
