@@ -26,7 +26,7 @@ from bridge.broker.listeners import ListenError
 from bridge.broker.own import OwnPublisher
 from bridge.broker.restore import restore
 from bridge.broker.server import Broker
-from bridge.config.changes import Reloaded, changes
+from bridge.config.changes import Changes, Reloaded, changes
 from bridge.config.report import Report
 from bridge.config.settings import PUBLISHERS, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
@@ -419,9 +419,13 @@ class App:
                 }
             )
             self._rules_changed()
+            taken = await self.endpoints.refresh()
             gc.unfreeze()  # what has ended is to be found
             _settle_memory()
-            return Reloaded(True, [], warnings, found.lines())
+            lines = [f"endpoint {name}: its files have changed, or it works again" for name in taken]
+            return Reloaded(
+                True, [], warnings, lines if found == Changes() and lines else found.lines() + lines
+            )
 
     def reload_soon(self) -> None:
         """The same on SIGHUP, once the start is done: the log tells what came of it."""
