@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from bridge.config.changes import Changes
-from bridge.config.settings import AnyEndpoint, Endpoint, Settings
+from bridge.config.settings import AnyEndpoint, Settings
 from bridge.delivery.connect import Network
 from bridge.delivery.dispatcher import Dispatcher
 from bridge.delivery.lane import Lane
@@ -83,9 +83,9 @@ class Webhooks(Managed):
         journal.cursors = self.progress.cursors
 
     @property
-    def of_file(self) -> list[Endpoint]:
-        """The webhooks of the file, also those that are not enabled."""
-        return [one for one in self._endpoints if isinstance(one, Endpoint)]
+    def all_of_file(self) -> tuple[AnyEndpoint, ...]:
+        """The endpoints of the file, also those that are not enabled."""
+        return self._endpoints
 
     def in_file(self, name: str) -> AnyEndpoint | None:
         """The endpoint of the file of that name."""

@@ -87,6 +87,7 @@ async def test_logs_in_pages(tmp_path: Path) -> None:
             ("?status=5xx&type=work_order.created", 5),
             ("?type=work_order.*", 10),
             ("?type=job.*", 0),
+            ("?type=nothing", 0),
             ("?type=on_message_publish", 1),
             ("?type=message.publish", 1),
             (f"?type={rows[0]['delivery']}", 1 if rows[0]["type"] == "on_message_publish" else 2),
@@ -101,7 +102,8 @@ async def test_logs_in_pages(tmp_path: Path) -> None:
         for query, code in (
             ("?since=yesterday", 422),
             ("?status=sad", 422),
-            ("?type=nothing", 422),
+            ("?type=a%20b", 422),
+            ("?type=on_nothing", 422),
             ("?cursor=WzFd", 422),
             ("?endpoint=ep_none", 404),
         ):

@@ -400,6 +400,39 @@ async def test_one_that_works_no_more_stops_no_start(tmp_path: Path) -> None:
         assert good["id"] in (await api.get(PATH)).text
 
 
+async def test_a_reload_takes_up_files_that_have_changed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("first")
+    async with Receiver(status=200) as receiver, Api(tmp_path) as api:
+        made = await make(api, receiver.url(), secret={"file": str(secret)})
+
+        async def signed_with(text: str, number: int) -> None:
+            await send(api, number)
+            request = (await receiver.wait_count(number))[-1]
+            assert request.header("x-mes-signature") == mac(text, request.body)
+
+        async def reload() -> str:
+            done = await command("reload", "--store", str(api.data))
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        await signed_with("first", 1)
+        secret.write_text("second")
+        await signed_with("first", 2)
+        assert made["id"] in await reload()
+        await signed_with("second", 3)
+        # What it needs is gone: it goes on as it is, until the next start; and a reload mends it again.
+        secret.unlink()
+        assert "nothing has changed" in await reload()
+        await signed_with("second", 4)
+        assert await api.stop() == 0
+        await api.start()
+        assert (await api.get(one(made))).json["state"] == "off"
+        secret.write_text("third")
+        assert made["id"] in await reload()
+        await signed_with("third", 5)
+
+
 # -- who may -------------------------------------------------------------------------------------------------
 
 

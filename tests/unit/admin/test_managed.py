@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from bridge.admin import endpoints as module
-from bridge.admin.endpoints import Conflict, Endpoints, Invalid, NotThere
+from bridge.admin import managed as module
+from bridge.admin.endpoints import Endpoints
+from bridge.admin.managed import Conflict, Invalid, NotThere
 from bridge.admin.stored import Row, StoredRows, StoredSecret
 from bridge.config.settings import Endpoint, Rule, Settings
 from bridge.delivery.connect import Network
@@ -165,7 +166,7 @@ async def test_what_a_crash_has_left_goes_at_the_start(house: Make, store: Memor
     kept = create(one, active=False)
     await one.end()
     # The row was deleted, its lane not yet; and a lane of the file's that is no more, which is kept.
-    StoredRows(one.journal, module.SPACE, module.PREFIX).delete(name)
+    StoredRows(one.journal, Endpoints.space, Endpoints.prefix).delete(name)
     store.lane("erp")
     store.lane("ep_of_the_file")
     one.journal.flush()
@@ -177,9 +178,9 @@ async def test_what_a_crash_has_left_goes_at_the_start(house: Make, store: Memor
 async def test_rows_that_cannot_be_read(house: Make, store: MemoryStore) -> None:
     one = house()
     good = create(one)
-    rows = StoredRows(one.journal, module.SPACE, module.PREFIX)
+    rows = StoredRows(one.journal, Endpoints.space, Endpoints.prefix)
     unreadable, broken, refused = rows.new_id(), rows.new_id(), rows.new_id()
-    one.journal.put(module.SPACE, unreadable, b"\xc1 no row")
+    one.journal.put(Endpoints.space, unreadable, b"\xc1 no row")
     rows.put(
         broken, Row({"url": "http://h/", "pool_siz": 3, "headers": {"X-Key": "s3cret"}}, 1, 1, "operator")
     )
@@ -201,11 +202,11 @@ async def test_rows_that_cannot_be_read(house: Make, store: MemoryStore) -> None
 
 
 async def test_there_is_a_most(house: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_ENDPOINTS", 2)
+    monkeypatch.setattr(module, "MAX_OF_A_KIND", 2)
     one = house()
     create(one)
     name = create(one)
-    with pytest.raises(Conflict, match="there are 2 endpoints"):
+    with pytest.raises(Conflict, match="there are 2 of them"):
         create(one)
     await one.endpoints.delete(name, "operator")
     create(one)
