@@ -27,12 +27,8 @@ from bridge.broker.listeners import ListenError
 from bridge.broker.own import OwnPublisher
 from bridge.broker.restore import restore_steps
 from bridge.broker.server import Broker
-<<<<<<< HEAD
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
-=======
-from bridge.config.changes import Changes, Reloaded, changes
->>>>>>> issue5
 from bridge.config.report import Report
 from bridge.config.settings import PUBLISHERS, Listener, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
@@ -437,7 +433,6 @@ class App:
         async with self._reloading:
             self.notify.reloading()
             try:
-<<<<<<< HEAD
                 return await self._take_up(self._reread)
             finally:
                 self.notify.ready()
@@ -470,30 +465,12 @@ class App:
         self._decide_by(authentication)
         self._rules_changed()
         await self.auth.close(leaving=True)
+        taken_up = await self.endpoints.refresh()
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
-        return Reloaded(True, [], warnings, found.lines(self.broker.reload_certificates()))
-=======
-                await self.webhooks.check(found)
-            except (EndpointError, EgressError, StoreError) as error:
-                return Reloaded(False, [str(error)], warnings, [])
-            await self.webhooks.apply(found, settings)
-            self.settings = self.settings.model_copy(
-                update={
-                    "webhooks": settings.webhooks,
-                    "mqtt_publishers": settings.mqtt_publishers,
-                    "auth": settings.auth,
-                }
-            )
-            self._rules_changed()
-            taken = await self.endpoints.refresh()
-            gc.unfreeze()  # what has ended is to be found
-            _settle_memory()
-            lines = [f"endpoint {name}: its files have changed, or it works again" for name in taken]
-            return Reloaded(
-                True, [], warnings, lines if found == Changes() and lines else found.lines() + lines
-            )
->>>>>>> issue5
+        more = [*self.broker.reload_certificates()]
+        more += [f"endpoint {name}: its files have changed, or it works again" for name in taken_up]
+        return Reloaded(True, [], warnings, found.lines(more))
 
     def reload_soon(self) -> None:
         """The same on SIGHUP, once the start is done: the log tells what came of it."""
