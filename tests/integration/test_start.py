@@ -213,7 +213,7 @@ async def test_certificates_of_a_listener(tmp_path: Path, certificates: Certific
         assert found
         context = ssl.create_default_context(cafile=str(certificates.ca))
         client = await Client.connect(int(found[1]), "secure", version=5, tls=context)
-        assert await client.publish("a", b"x", qos=1) == 0
+        assert await client.publish("a", b"x", qos=1) < 0x80
         await client.disconnect()
 
 
