@@ -51,5 +51,5 @@ async def test_lifecycle_events_have_a_reserve_and_no_more(tmp_path: Path) -> No
             assert not any(name.startswith("late") for name in names)
             await hookmq.said("has room again")
             again = await client.publish("t", b"x", qos=1)
-            assert again == 0
+            assert again < 0x80
             await client.disconnect()
