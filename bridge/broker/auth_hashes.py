@@ -112,6 +112,10 @@ class HashPool:
         found = self._asked.get(digest)
         if found is not None:
             return found
+        if self._remembered.has(digest):  # the same question was answered while this one was on its way
+            known: asyncio.Future[bool] = self._loop.create_future()
+            known.set_result(True)
+            return known
         if len(self._asked) >= MAX_WAITING:
             raise Busy
         future = self._asked[digest] = self._loop.create_future()
