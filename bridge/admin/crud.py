@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import web
 
@@ -24,6 +24,7 @@ from bridge.admin.routes import (
     schema,
 )
 from bridge.config.json_node import Fault
+from bridge.config.settings import Trust
 from bridge.events.cloudevents import timestamp
 from bridge.journal.store import StoreError
 
@@ -57,7 +58,7 @@ def told() -> AbstractContextManager[None]:
     return found
 
 
-def trust(call: Call) -> Literal["operator", "tenant"]:
+def trust(call: Call) -> Trust:
     """Whose it is that the caller makes."""
     return "operator" if call.principal.may("admin") else "tenant"
 

@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 
 from bridge.admin.managed import Conflict, Invalid, Made, ManagedSettings, NotThere, Read
-from bridge.admin.stored import Row, StoredSecret, Trust
+from bridge.admin.stored import Row, StoredSecret
 from bridge.config import webhook_json
 from bridge.config.json_node import Fault, merge_patch
 from bridge.config.secret import HMAC_PREFIX, PRIVATE_PREFIX
-from bridge.config.settings import Endpoint
+from bridge.config.settings import Endpoint, Trust
 from bridge.config.signing import MAX_SECRETS
 from bridge.delivery.webhooks import Webhooks
 from bridge.events.cloudevents import timestamp

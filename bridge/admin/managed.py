@@ -20,10 +20,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from bridge.admin.stored import Row, StoredRows, Trust
+from bridge.admin.stored import Row, StoredRows
 from bridge.config import mask
 from bridge.config.json_node import MAX_BYTES, Fault, merge_patch, text_of
-from bridge.config.settings import AnyEndpoint
+from bridge.config.settings import AnyEndpoint, Trust
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.lane import Lane
 from bridge.delivery.webhooks import Broken, Webhooks

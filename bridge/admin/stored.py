@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from bridge.config.settings import Trust
 from bridge.journal.journal import Journal
 
 ID_CHARACTERS = 24
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-Trust = Literal["operator", "tenant"]
 
 
 class StoredSecret(msgspec.Struct, omit_defaults=True):

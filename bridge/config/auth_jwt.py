@@ -6,16 +6,15 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from bridge.config import certs
 from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
-from bridge.config.hocon import why
 from bridge.config.keys import AUTH_JWT
 from bridge.config.node import Node
 from bridge.config.secret import SecretError, reveal
 from bridge.config.settings import JwtAuth
 from bridge.config.units import plain
 
-MAX_KEY_BYTES = 65536
 MIN_SECRET_BYTES = 32
 """Of HS256, RFC 7518 section 3.2."""
 _POSSIBLE = 'an object of claims and their values: verify_claims { username = "${username}" }'
@@ -102,14 +101,4 @@ def _key(
                 " can be guessed by whoever has a token",
             )
         return
-    try:
-        with value.open("rb") as file:
-            data = file.read(MAX_KEY_BYTES)
-    except (OSError, ValueError) as error:
-        text = why(error) if isinstance(error, OSError) else "a NUL character in its path"
-        findings.error(at.place, at.key, f"cannot read {value}: {text}, expected a PEM public key")
-        return
-    if b"PRIVATE KEY" in data:
-        findings.error(at.place, at.key, f"{value} holds a private key, expected the public one")
-    elif b"PUBLIC KEY" not in data:
-        findings.error(at.place, at.key, f"{value} holds no PEM public key")
+    certs.check_public_key(findings, at, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,8 @@ from bridge.config.findings import Findings
 from bridge.config.keys import Block, Key
 from bridge.config.node import Node, found
 from bridge.config.units import Bad, Range
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -140,3 +143,13 @@ def build(findings: Findings, model: type[BaseModel], values: dict[str, Any], no
 def fields(values: dict[str, tuple[Node, Any]], block: Block, model: type[BaseModel]) -> dict[str, Any]:
     """The values that belong to `model`, by its field names."""
     return {k.field: values[k.name][1] for k in block.keys if k.model is model and k.name in values}
+
+
+def check_name(findings: Findings, name: str, node: Node) -> bool:
+    """Whether a block of several may have that name; an error if not."""
+    if _NAME.fullmatch(name):
+        return True
+    findings.error(
+        node.place, node.key, f'found the name "{name[:80]}", expected 1 to 64 letters, digits, _ and -'
+    )
+    return False

@@ -8,7 +8,6 @@ from typing import Any
 from bridge.config import certs
 from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
-from bridge.config.hocon import why
 from bridge.config.keys import HTTP_SERVER
 from bridge.config.node import Node
 from bridge.config.secret import SecretError, reveal
@@ -16,7 +15,6 @@ from bridge.config.settings import HttpServer
 
 WELL_KNOWN = "public"
 """The password in NanoMQ's and EMQX's own files."""
-MAX_KEY_BYTES = 65536
 
 
 def read(findings: Findings, node: Node | None, environ: Mapping[str, str]) -> HttpServer | None:
@@ -99,14 +97,4 @@ def _key_file(findings: Findings, where: Node, values: Mapping[str, tuple[Node, 
         )
         return
     node, path = values["jwt.public.keyfile"]
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_KEY_BYTES)
-    except (OSError, ValueError) as error:
-        text = why(error) if isinstance(error, OSError) else "a NUL character in its path"
-        findings.error(node.place, node.key, f"cannot read {path}: {text}, expected a PEM public key")
-        return
-    if b"PRIVATE KEY" in data:
-        findings.error(node.place, node.key, f"{path} holds a private key, expected the public one")
-    elif b"PUBLIC KEY" not in data:
-        findings.error(node.place, node.key, f"{path} holds no PEM public key")
+    certs.check_public_key(findings, node, path)

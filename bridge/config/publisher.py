@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 from bridge.config import body, certs, domain, mask, policy
 from bridge.config import events as rules
-from bridge.config.block import build, fields, read_block
+from bridge.config.block import build, check_name, fields, read_block
 from bridge.config.body_kinds import type_pattern
 from bridge.config.findings import Findings
-from bridge.config.keys import MQTT_PUBLISHER, WEBHOOK_TLS
+from bridge.config.keys import MQTT_PUBLISHER
 from bridge.config.kinds import items
-from bridge.config.node import Node, found, merge
+from bridge.config.node import Node, found
 from bridge.config.policy import Values
 from bridge.config.secret import SecretError, reveal
 from bridge.config.settings import (
@@ -25,14 +25,15 @@ from bridge.config.settings import (
     MqttPublisher,
     Receiver,
     Rule,
-    Tls,
 )
 from bridge.config.units import Bad, plain, quote
 from bridge.events.names import find
 from bridge.events.uns import PatternError, compile_topic
 
 MAX_PUBLISHERS = 1000
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TLS_WORDS = certs.Words(
+    "mqtts:", "expected a server that begins with mqtts://", "a server with mqtts://", "broker"
+)
 _NAMED = "one object for each name: mqtt_publishers.<name> { topic_pattern = …, events = [ … ] }"
 _SERVER = "embedded, mqtt://host[:port] or mqtts://host[:port]"
 _SCHEMES = {
@@ -78,12 +79,7 @@ def read(
     for name, node in several.children.items():
         if node.is_null:
             continue
-        if not _NAME.fullmatch(name):
-            findings.error(
-                node.place,
-                node.key,
-                f'found the name "{name[:80]}", expected 1 to 64 letters, digits, _ and -',
-            )
+        if not check_name(findings, name, node):
             continue
         one = _publisher(findings, name, node, environ, known)
         if one is not None:
@@ -109,7 +105,7 @@ def _publisher(
     _structured(findings, values)
     parts = policy.read(findings, node, values)
     del parts["batch"]
-    tls = _tls(findings, node, server)
+    tls = certs.read_client(findings, node, "tls", server, _TLS_WORDS)
     _credentials(findings, values, environ)
     if server == EMBEDDED:
         for key in MQTT_PUBLISHER.keys:
@@ -224,34 +220,3 @@ def _credentials(
             node.key,
             "found a password without a username, which MQTT has from 5 on; expected both",
         )
-
-
-def _tls(findings: Findings, node: Node, server: str | None) -> Tls | None:
-    ssl, other = node.get("ssl"), node.get("tls")
-    block = merge(ssl, other) if ssl is not None and other is not None else ssl or other
-    if block is None:
-        return None
-    values = read_block(findings, block, WEBHOOK_TLS, f"{node.key}.tls")
-    if server is None or not isinstance(block.value, dict):
-        return None
-    enabled = values["enable"][1] if "enable" in values else True
-    if not server.startswith("mqtts:"):
-        if enabled and values.keys() - {"enable", "verify_peer"}:
-            findings.warn(block, "it has no effect: expected a server that begins with mqtts:// for TLS")
-        return None
-    if not enabled:
-        findings.warn(
-            block, "enable = false leaves out these files only: a server with mqtts:// always uses TLS"
-        )
-        return None
-    if "keyfile" in values and "certfile" not in values:
-        key = values["keyfile"][0]
-        findings.error(key.place, key.key, "found a key without a certificate, expected certfile too")
-    certs.check(findings, values)
-    if values.get("verify_peer", (block, True))[1] is False:
-        findings.warn(
-            values["verify_peer"][0],
-            "the broker's certificate is not checked: anyone on the way can read the events",
-        )
-    made = build(findings, Tls, fields(values, WEBHOOK_TLS, Tls), block)
-    return made if isinstance(made, Tls) else None

@@ -21,6 +21,8 @@ PUBLISHERS = "mqtt_publishers."
 """What begins the name of each publisher; no webhook's name has a dot."""
 EMBEDDED = "embedded"
 """The `server` of a publisher at the broker of this process."""
+Trust = Literal["operator", "tenant"]
+"""Whose a receiver is: from the file or made with the admin's rights, or made with a lesser API key."""
 
 
 class _Block(BaseModel):
@@ -192,7 +194,7 @@ class Receiver(_Block):
     max_parked: int = Field(default=10_000, ge=1)  # events parked behind a blocked key
     rate_limit: RateLimit | None = None
     attempts: AttemptLog = AttemptLog()
-    trust: Literal["operator", "tenant"] = "operator"  # whose it is; see bridge.delivery.egress
+    trust: Trust = "operator"  # whose it is; see bridge.delivery.egress
 
 
 class Endpoint(Receiver):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from bridge.config import body, certs, credentials, domain, events, mask, policy, signing, url
-from bridge.config.block import build, fields, read_block
+from bridge.config.block import build, check_name, fields, read_block
 from bridge.config.findings import Findings
 from bridge.config.headers import read as read_headers
-from bridge.config.keys import WEBHOOK, WEBHOOK_TLS
-from bridge.config.node import Node, merge, shown_place
+from bridge.config.keys import WEBHOOK
+from bridge.config.node import Node, shown_place
 from bridge.config.policy import Values
 from bridge.config.settings import BacklogBound, Encoding, Endpoint, Receiver, Rule, Tls
 from bridge.config.units import Bad, plain
@@ -19,7 +18,9 @@ from bridge.config.units import Bad, plain
 DEFAULT = "default"
 """The name of the endpoint of the block `webhook`."""
 MAX_WEBHOOKS = 10_000
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TLS_WORDS = certs.Words(
+    "https:", "the url begins with http://, expected https://", "a url with https://", "receiver"
+)
 _ONE = 'one object: webhook { url = "http://…", events = [ … ] }'
 _NAMED = 'one object for each name: webhooks.<name> { url = "http://…", events = [ … ] }'
 
@@ -83,13 +84,9 @@ def read(
     for name, node in several.children.items() if several is not None else ():
         if node.is_null:
             continue
-        if not _NAME.fullmatch(name):
-            findings.error(
-                node.place,
-                node.key,
-                f'found the name "{name[:80]}", expected 1 to 64 letters, digits, _ and -',
-            )
-        elif name == DEFAULT and single is not None:
+        if not check_name(findings, name, node):
+            continue
+        if name == DEFAULT and single is not None:
             findings.error(
                 node.place,
                 node.key,
@@ -210,35 +207,7 @@ def _check_header(name: str, value: str) -> None:
 
 
 def _tls(findings: Findings, node: Node, address: str | None) -> Tls | None:
-    ssl, other = node.get("ssl"), node.get("tls")
-    block = merge(ssl, other) if ssl is not None and other is not None else ssl or other
-    if block is None:
-        return None
-    if ssl is not None and other is not None:
-        findings.warn(
-            other if other is not None else block, "ssl and tls are both given; their keys are taken together"
-        )
-    values = read_block(findings, block, WEBHOOK_TLS, f"{node.key}.ssl")
-    enabled = values["enable"][1] if "enable" in values else True
-    if address is None or not isinstance(block.value, dict):
-        return None
-    if not address.startswith("https:"):
-        if enabled and values.keys() - {"enable", "verify_peer"}:
-            findings.warn(block, "it has no effect: the url begins with http://, expected https:// for TLS")
-        return None
-    if not enabled:
-        findings.warn(
-            block, "enable = false leaves out these files only: a url with https:// always uses TLS"
-        )
-        return None
-    if "keyfile" in values and "certfile" not in values:
-        key = values["keyfile"][0]
-        findings.error(key.place, key.key, "found a key without a certificate, expected certfile too")
-    certs.check(findings, values)
-    if values.get("verify_peer", (block, True))[1] is False:
-        findings.warn(
-            values["verify_peer"][0],
-            "the receiver's certificate is not checked: anyone on the way can read the events",
-        )
-    made = build(findings, Tls, fields(values, WEBHOOK_TLS, Tls), block)
-    return made if isinstance(made, Tls) else None
+    ssl, tls = node.get("ssl"), node.get("tls")
+    if ssl is not None and tls is not None:
+        findings.warn(tls, "ssl and tls are both given; their keys are taken together")
+    return certs.read_client(findings, node, "ssl", address, _TLS_WORDS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from bridge.config import body, domain, mask, webhook
 from bridge.config.findings import Findings
@@ -24,14 +24,12 @@ from bridge.config.keys import (
     WEBHOOK_TLS,
 )
 from bridge.config.node import Node
-from bridge.config.settings import BatchPolicy, Endpoint, Signature
+from bridge.config.settings import BatchPolicy, Endpoint, Signature, Trust
 from bridge.config.units import show_seconds, show_size
 from bridge.events.names import find
 
-Trust = Literal["operator", "tenant"]
 ALIASES: Mapping[str, str] = {"active": "enable", "description": "note"}
 """Members of the document by their other names, which are the file's."""
-SECRETS = ("secret", "secrets")
 _OLDER = ("rules", "rule")
 _NO_FILES = "the value itself: only who has all rights may name a file or a variable of the server"
 _NO_PATHS = "none: only who has all rights may name a file of the server"

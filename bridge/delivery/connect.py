@@ -17,8 +17,8 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from bridge.config.settings import Egress
-from bridge.delivery.egress import Guard, Trust
+from bridge.config.settings import Egress, Trust
+from bridge.delivery.egress import Guard
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.faults import cause, explain
 from bridge.delivery.proxy import Proxy, ProxyError

@@ -13,12 +13,9 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Literal
 
-from bridge.config.settings import Egress
+from bridge.config.settings import Egress, Trust
 
-Trust = Literal["operator", "tenant"]
-"""Whose endpoint it is: from the file or made with the admin's rights, or made with a lesser API key."""
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 

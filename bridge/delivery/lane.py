@@ -18,9 +18,8 @@ import random as _random
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from bridge.config.settings import AnyEndpoint
+from bridge.config.settings import AnyEndpoint, Trust
 from bridge.delivery.connect import Network
-from bridge.delivery.egress import Trust
 from bridge.delivery.health import Health, OnChange
 from bridge.delivery.outcomes import Outcomes
 from bridge.delivery.restoring import restore

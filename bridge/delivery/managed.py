@@ -15,6 +15,7 @@ from bridge.config.settings import AnyEndpoint, Settings
 from bridge.delivery.connect import Network
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.lane import Lane
+from bridge.delivery.parked import Parked
 from bridge.delivery.served import STALLED_S, Served, Wants
 from bridge.journal.batch import Settle
 from bridge.journal.journal import Journal
@@ -133,27 +134,16 @@ class Managed(Served):
             self._journal.flush()
             self.parked = [parked for parked in self.parked if parked.name != endpoint.name]
         if not endpoint.enable:
+            self._put_aside(before, endpoint)
             if isinstance(before, Lane):
-                self.lanes.remove(before)
                 self._drop_condition(before.endpoint)
-                self._park_these([before])
-            else:
-                self._park(self._store.lane(endpoint.name))
-            self.dispatcher.set(self.lanes, self._just_parked)
-            self._tell_rules()
             return
         try:
             lane = self._make(endpoint, self._store.lane(endpoint.name))
             wants = self._wants(endpoint)
         except EndpointError as error:  # what it needs has gone since it was tried
             self._break(endpoint, error)
-            if isinstance(before, Lane):
-                self.lanes.remove(before)
-                self._park_these([before])
-            else:
-                self._park(self._store.lane(endpoint.name))
-            self.dispatcher.set(self.lanes, self._just_parked)
-            self._tell_rules()
+            self._put_aside(before, endpoint)
             return
         if isinstance(before, Lane):
             lane.go_on_counting(before)
@@ -162,6 +152,16 @@ class Managed(Served):
         else:
             self.lanes.append(lane)
         self._begin(lane, wants)
+
+    def _put_aside(self, before: Lane | Parked | None, endpoint: AnyEndpoint) -> None:
+        """Serve it no more: what waits for it is kept."""
+        if isinstance(before, Lane):
+            self.lanes.remove(before)
+            self._park_these([before])
+        else:
+            self._park(self._store.lane(endpoint.name))
+        self.dispatcher.set(self.lanes, self._just_parked)
+        self._tell_rules()
 
     async def _halt(self, lane: Lane) -> bool:
         """Stop a lane, and have its cursor stored; False where everything stops."""

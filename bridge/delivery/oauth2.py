@@ -24,10 +24,9 @@ from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
-from bridge.config.settings import Endpoint
+from bridge.config.settings import Endpoint, Trust
 from bridge.delivery.connect import Connector, Network
 from bridge.delivery.credentials import has_authorization, needed, usable_token
-from bridge.delivery.egress import Trust
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.exchange import ExchangeError, exchange
 from bridge.delivery.faults import plain_text

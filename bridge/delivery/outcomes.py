@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from bridge.config.settings import AnyEndpoint
+from bridge.config.settings import AnyEndpoint, Trust
 from bridge.delivery.attempts import AttemptSink
 from bridge.delivery.connect import Network
-from bridge.delivery.egress import Trust
 from bridge.delivery.ordering import MESSAGES
 from bridge.delivery.permission import Asked
 from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide

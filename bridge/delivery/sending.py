@@ -12,13 +12,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from bridge.config.settings import AnyEndpoint, Endpoint
+from bridge.config.settings import AnyEndpoint, Endpoint, Trust
 from bridge.delivery.backlog import Backlog
 from bridge.delivery.batching import Batcher
 from bridge.delivery.bounds import Bounds
 from bridge.delivery.compose import FillError
 from bridge.delivery.connect import Network
-from bridge.delivery.egress import Trust
 from bridge.delivery.health import Health
 from bridge.delivery.ordering import MESSAGES
 from bridge.delivery.report import FailureLog

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bridge.config.settings import AnyEndpoint, Endpoint, MqttPublisher
+from bridge.config.settings import AnyEndpoint, Endpoint, MqttPublisher, Trust
 from bridge.delivery.connect import Network
-from bridge.delivery.egress import Trust
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.mqtt import wire_mqtt
 from bridge.delivery.oauth2 import TokenSource, make_token_source

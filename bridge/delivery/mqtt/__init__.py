@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.config.settings import MqttPublisher
+from bridge.config.settings import MqttPublisher, Trust
 from bridge.delivery.connect import Network
-from bridge.delivery.egress import Trust
 from bridge.delivery.mqtt.embedded import EmbeddedTransport
 from bridge.delivery.mqtt.place import Place
 from bridge.delivery.mqtt.remote import RemoteTransport

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.config.settings import Egress
-from bridge.delivery.egress import EgressError, Guard, Trust, kind, parts
+from bridge.config.settings import Egress, Trust
+from bridge.delivery.egress import EgressError, Guard, kind, parts
 
 PLAIN = Guard()
 
