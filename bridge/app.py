@@ -153,7 +153,8 @@ class App:
 
     def _endpoint_changed(self) -> None:
         """An endpoint has come, changed or gone by itself."""
-        self._rules_changed()
+        self._set_rules()
+        self._set_hooks()
         # A full collection for every fourth part that comes on top would hold all up, again and again.
         self._unsettled += 1
         if self._unsettled % SETTLE_EVERY == 0:
@@ -166,11 +167,10 @@ class App:
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
 
-    def _rules_changed(self) -> None:
-        """Somebody else wants events, or nobody any more."""
+    def _set_rules(self) -> None:
+        """Somebody else wants events, or nobody any more; the hooks are set anew then."""
         self.feed.refusing = self.webhooks.refusing
         self.feed.set_rules(self.webhooks.rules)
-        self._set_hooks()
 
     def _decide_by(self, authentication: Authentication) -> None:
         """From now on this one says who may do what."""
@@ -462,8 +462,8 @@ class App:
                 "auth": settings.auth,
             }
         )
+        self._set_rules()
         self._decide_by(authentication)
-        self._rules_changed()
         await self.auth.close(leaving=True)
         taken_up = await self.endpoints.refresh()
         gc.unfreeze()  # what has ended is to be found

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +21,7 @@ from bridge import __version__
 from bridge.admin.access import Access
 from bridge.admin.problems import Problem, problem
 from bridge.admin.routes import Call, Plant, Route
+from bridge.broker.listeners import not_bound
 from bridge.config.settings import HttpServer
 from bridge.journal.store import StoreError
 
@@ -146,13 +146,7 @@ class AdminServer:
             )
         except OSError as error:
             await self._runner.cleanup()
-            where = f"{settings.host}:{settings.port}"
-            if error.errno == errno.EADDRINUSE:
-                cause = f"{where} is in use by another program; stop it or choose another port"
-            elif error.errno == errno.EACCES:
-                cause = f"{where}: permission denied; ports below 1024 need a privilege"
-            else:
-                cause = f"cannot listen on {where}: {error.strerror or error}"
+            cause = not_bound(error, settings.host, settings.port)
             raise AdminError(f"http_server.port: {cause}") from None
         host, port = self._sockets.sockets[0].getsockname()[:2]
         scheme = "http" if context is None else "https"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+
+from bridge.broker.addresses import network_of
 
 FREE_FAILURES = 5
 """Failures of one address before the first wait: people mistype."""
@@ -13,8 +14,6 @@ MAX_WAIT_S = 60.0
 FORGET_S = 900.0
 """Without a failure for so long an address begins anew."""
 MAX_ADDRESSES = 4096
-_IPV6_NETWORK = 64
-"""Bits of an IPv6 address that count: the rest is its owner's to choose."""
 
 
 class Throttle:
@@ -26,7 +25,7 @@ class Throttle:
 
     def wait(self, address: str) -> float:
         """Seconds until that address may try again; 0 where it may now."""
-        failures, at = self._failed.get(_network(address), (0, 0.0))
+        failures, at = self._failed.get(network_of(address), (0, 0.0))
         beyond = failures - FREE_FAILURES
         if beyond < 0:
             return 0.0
@@ -35,7 +34,7 @@ class Throttle:
 
     def failed(self, address: str) -> None:
         """Count a failure."""
-        key = _network(address)
+        key = network_of(address)
         now = self._clock()
         failures, at = self._failed.pop(key, (0, now))
         self._failed[key] = (1 if now - at > FORGET_S else failures + 1, now)
@@ -44,16 +43,4 @@ class Throttle:
 
     def passed(self, address: str) -> None:
         """The address has shown that it knows: forget its failures."""
-        self._failed.pop(_network(address), None)
-
-
-def _network(address: str) -> str:
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return str(ip.ipv4_mapped)
-        return str(ipaddress.ip_network((ip, _IPV6_NETWORK), strict=False))
-    return str(ip)
+        self._failed.pop(network_of(address), None)

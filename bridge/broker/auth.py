@@ -205,10 +205,3 @@ class Authentication(Hooks):
             client.access = None
         else:
             client.access = Access(policy, client, own)
-
-
-class PasswordAuth(Authentication):
-    """User names and passwords alone, as NanoMQ has them."""
-
-    def __init__(self, users: Mapping[str, bytes], *, allow_anonymous: bool) -> None:
-        super().__init__(allow_anonymous=allow_anonymous, users=users)

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
+from bridge.broker.addresses import address_of
 from bridge.broker.auth_topics import Levels, Topics, fill, has_name, placeholders, topics
 from bridge.broker.client import Client
 from bridge.config.settings import AclRule, AclWho
@@ -115,7 +116,7 @@ class Acl:
 
     def rules_for(self, client: Client) -> tuple[tuple[ClientRule, ...], PublishIndex]:
         """The rules that concern the client, in their order. Costs as much as there are rules for it."""
-        address = _address(client.peerhost) if self._addresses else None
+        address = address_of(client.peerhost) if self._addresses else None
         found = [rule for rule in self._others if rule.test is None or rule.test(client, address)]
         if client.username:
             found += self._by_username.get(client.username, ())
@@ -156,16 +157,6 @@ def first(
 
 def _has_address(who: AclWho) -> bool:
     return bool(who.ipaddr) or any(map(_has_address, (*who.all_of, *who.any_of)))
-
-
-def _address(text: str) -> Address:
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 def _test(who: AclWho) -> Test:

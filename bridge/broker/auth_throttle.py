@@ -6,9 +6,10 @@ that would have to wait too long is refused at once. A client whose password was
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+
+from bridge.broker.addresses import network_of
 
 FREE_FAILURES = 10
 """Failures of one address before anything slows down."""
@@ -19,8 +20,6 @@ MAX_WAIT_S = 8.0
 FORGET_S = 300.0
 """Without a failure for so long an address begins anew."""
 MAX_ADDRESSES = 4096
-_IPV6_NETWORK = 64
-"""Bits of an IPv6 address that count: the rest is its owner's to choose."""
 
 
 class Throttle:
@@ -36,14 +35,14 @@ class Throttle:
         """Whether attempts of that address are slowed at all."""
         if not self._failed:
             return False
-        failures, at, _ = self._failed.get(_network(address), (0, 0.0, 0.0))
+        failures, at, _ = self._failed.get(network_of(address), (0, 0.0, 0.0))
         return failures >= FREE_FAILURES and self._clock() - at <= FORGET_S
 
     def wait(self, address: str) -> float | None:
         """Seconds until this attempt may be looked at, which it is to be then; None: it is refused."""
         if not self.slows(address):
             return 0.0
-        key = _network(address)
+        key = network_of(address)
         failures, at, free = self._failed[key]
         now = self._clock()
         start = max(now, free)
@@ -55,21 +54,9 @@ class Throttle:
 
     def failed(self, address: str) -> None:
         """Count a failure."""
-        key = _network(address)
+        key = network_of(address)
         now = self._clock()
         failures, at, free = self._failed.pop(key, (0, now, 0.0))
         self._failed[key] = (1 if now - at > FORGET_S else failures + 1, now, free)
         if len(self._failed) > MAX_ADDRESSES:
             self._failed.popitem(last=False)
-
-
-def _network(address: str) -> str:
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return str(ip.ipv4_mapped)
-        return str(ipaddress.ip_network((ip, _IPV6_NETWORK), strict=False))
-    return str(ip)

@@ -32,7 +32,6 @@ _TEXT = 0x1
 _CLOSE = 0x8
 _PING = 0x9
 _PONG = 0xA
-_MAX_HEADER = 14
 _XOR = [bytes(a ^ b for a in range(256)) for b in range(256)]
 
 

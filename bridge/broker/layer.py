@@ -19,7 +19,7 @@ _NOBODY = asyncio.Protocol()
 class Layer(asyncio.Protocol, asyncio.Transport):
     """Passes on what it has nothing to do with, both ways. `_upper` is the next layer, or the connection."""
 
-    __slots__ = ("_closing", "_connection", "_transport", "_upper")
+    __slots__ = ("_closing", "_connection", "_transport", "_upper", "_writable")
 
     _transport: asyncio.Transport
 
@@ -27,6 +27,7 @@ class Layer(asyncio.Protocol, asyncio.Transport):
         self._connection = connection
         self._upper = upper
         self._closing = False
+        self._writable = True
 
     # -- towards the connection ------------------------------------------------------------------------
 
@@ -47,9 +48,11 @@ class Layer(asyncio.Protocol, asyncio.Transport):
             self._connection.transport = self._transport
 
     def pause_writing(self) -> None:
+        self._writable = False
         self._upper.pause_writing()
 
     def resume_writing(self) -> None:
+        self._writable = True
         self._upper.resume_writing()
 
     # -- towards the network ---------------------------------------------------------------------------

@@ -19,6 +19,16 @@ class ListenError(Exception):
     """A listener cannot open; the text names its key, what was tried and the cause."""
 
 
+def not_bound(error: OSError, host: str, port: int) -> str:
+    """Why a port could not be bound, and what to do about it."""
+    where = f"{host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use by another program; stop it or choose another port"
+    if error.errno == errno.EACCES:
+        return f"{where}: permission denied; ports below 1024 need a privilege"
+    return f"cannot listen on {where}: {error.strerror or error}"
+
+
 class Listening:
     """One open listener."""
 
@@ -47,13 +57,7 @@ class Listening:
                 start_serving=False,
             )
         except OSError as error:
-            where = f"{listener.host}:{listener.port}"
-            if error.errno == errno.EADDRINUSE:
-                cause = f"{where} is in use by another program; stop it or choose another port"
-            elif error.errno == errno.EACCES:
-                cause = f"{where}: permission denied; ports below 1024 need a privilege"
-            else:
-                cause = f"cannot listen on {where}: {error.strerror or error}"
+            cause = not_bound(error, listener.host, listener.port)
             raise ListenError(f"{listener.key}.bind: {cause}") from None
         for sock in self._server.sockets:
             host, port = sock.getsockname()[:2]

@@ -127,7 +127,6 @@ class Tls(Layer):
         "_outgoing",
         "_shaken",
         "_ssl",
-        "_writable",
         "closed",
         "held",
         "paused",
@@ -143,7 +142,6 @@ class Tls(Layer):
         self._certificates = certificates
         self._ssl: ssl.SSLObject | None = None  # from the first byte on: who says nothing costs little
         self._shaken = False  # the handshake is done
-        self._writable = True
         # What `Turn` asks of a reader: a handshake waits for its turn, too.
         self.stash: list[bytes] | None = None
         self.paused = False
@@ -232,14 +230,6 @@ class Tls(Layer):
     def eof_received(self) -> bool | None:
         # What was earned before may still be written, as on a plain connection.
         return self._upper.eof_received() if self._shaken else False
-
-    def pause_writing(self) -> None:
-        self._writable = False
-        self._upper.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._writable = True
-        self._upper.resume_writing()
 
     # -- to the network --------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ JOIN_BYTES = 64 * 1024
 class WebSocket(Layer):
     """The server's end of one WebSocket."""
 
-    __slots__ = ("_close_code", "_frames", "_timer", "_upgrade", "_writable")
+    __slots__ = ("_close_code", "_frames", "_timer", "_upgrade")
 
     def __init__(self, connection: Connection, policy: Policy) -> None:
         super().__init__(connection, connection)
@@ -33,7 +33,6 @@ class WebSocket(Layer):
         self._frames: Frames | None = None
         self._close_code = frames.NORMAL
         self._timer: asyncio.TimerHandle | None = None
-        self._writable = True
 
     # -- from the network ------------------------------------------------------------------------------
 
@@ -102,14 +101,6 @@ class WebSocket(Layer):
             self._timer.cancel()
             self._timer = None
         super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._writable = False
-        self._upper.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._writable = True
-        self._upper.resume_writing()
 
     # -- to the network --------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class Rules:
         self._caches: dict[int, dict[str, tuple[int, ...]]] = {}
         self._patterns: dict[str, set[int]] = {}
         self._globs: list[str] = []
+        self._system: set[int] = set()  # the lanes that name messages below $SYS
         wanted: dict[int, tuple[list[Filter], list[str]]] = {}
         for lane, kind, topic in rules:
             wanted.setdefault(lane, ([], []))[0].append((kind, topic))
@@ -90,6 +91,7 @@ class Rules:
     def remove(self, lane: int) -> None:
         """A lane wants nothing any more."""
         self.conditions.pop(lane, None)
+        self._system.discard(lane)
         filters, patterns = self._wanted.pop(lane, ([], []))
         for kind, topic in filters:
             number = int(kind)
@@ -126,6 +128,8 @@ class Rules:
                 self._always.setdefault(number, set()).add(lane)
             else:
                 tree = self._trees.setdefault(number, TopicTree())
+                if kind is EventType.MESSAGE_PUBLISH and (topic or "").partition("/")[0] == "$SYS":
+                    self._system.add(lane)
                 tree.add("#" if topic is None else topic, lane, lane)
             if detailed:
                 self._detailed.setdefault(number, set()).add(lane)
@@ -145,11 +149,7 @@ class Rules:
     @property
     def system(self) -> bool:
         """Whether a rule names messages below `$SYS`."""
-        return any(
-            kind is EventType.MESSAGE_PUBLISH and (topic or "").partition("/")[0] == "$SYS"
-            for filters, _ in self._wanted.values()
-            for kind, topic in filters
-        )
+        return bool(self._system)
 
     def wants(self, kind: EventType) -> bool:
         """Whether any lane listens to this type at all: the cheap test before an event is made."""
