@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import socket
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +16,7 @@ from typing import Any
 
 from bridge.mqtt.encoder import encode_connect
 from bridge.mqtt.packets import Connect
-from scripts.bench.process import ROOT, Broker, memory_of
+from scripts.bench.process import Broker, load, memory_of
 
 IDLE = 10_000
 STORM = 5000
@@ -78,15 +76,7 @@ Peer = Broker | Mosquitto
 
 def traffic(port: int, *options: object) -> dict[str, Any]:
     """Run the clients to their end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.bench.traffic", str(port), *map(str, options)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return load("traffic", port, *options)
 
 
 def _in_turn(part: str, rounds: int, folder: Path, asked: str, measure: Callable[[Peer], float]) -> None:

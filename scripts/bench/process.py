@@ -143,8 +143,13 @@ def webhook(port: int, **keys: object) -> str:
 
 def publish(port: int, *options: object) -> dict[str, Any]:
     """Run the publishers to their end."""
+    return load("publishers", port, *options)
+
+
+def load(clients: str, port: int, *options: object) -> dict[str, Any]:
+    """Run a module of clients to its end; what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.bench.publishers", str(port), *map(str, options)],
+        [sys.executable, "-m", f"scripts.bench.{clients}", str(port), *map(str, options)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

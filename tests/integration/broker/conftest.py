@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,8 +17,9 @@ from bridge.broker.hooks import Hooks
 from bridge.config.settings import Listener, Mqtt
 from bridge.events.rules import Rules
 from bridge.journal.memory import MemoryStore
+from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import Store
-from tests.integration.broker.running import EVERY_EVENT, NANOMQ_EVENTS, Running, Start
+from tests.integration.broker.running import EVERY_EVENT, NANOMQ_EVENTS, Crash, Running, Start
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -99,3 +101,27 @@ def certificate(tmp_path_factory: pytest.TempPathFactory, command: Callable[[str
         capture_output=True,
     )
     return cert, key
+
+
+@pytest.fixture
+def new_store(tmp_path: Path) -> Callable[[], SqliteStore]:
+    return lambda: SqliteStore.open(tmp_path / "1" / "hookmq.db", asyncio.get_running_loop())
+
+
+@pytest.fixture
+def crash(tmp_path: Path) -> Crash:
+    """The store as the kill of its process leaves it: a copy of its files while it goes on unknowing."""
+    count = 1
+
+    def copy(broker: Running) -> SqliteStore:
+        nonlocal count
+        count += 1
+        assert isinstance(broker.store, SqliteStore)
+        path = broker.store.path
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", folder / f"{path.name}{suffix}")
+        return SqliteStore.open(folder / path.name, asyncio.get_running_loop())
+
+    return copy

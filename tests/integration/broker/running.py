@@ -17,8 +17,9 @@ from bridge.events.event import HOOK_EVENTS, Event, EventType
 from bridge.events.rules import Rules
 from bridge.journal.batch import Batch
 from bridge.journal.journal import Journal
+from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import Store
-from bridge.mqtt.packets import Connect, Publish, Subscription
+from bridge.mqtt.packets import Connect, Properties, Publish, Subscription
 from tests.integration.mqtt_client import TIMEOUT_S, Client
 
 NANOMQ_EVENTS = Rules((1, kind, None) for kind in HOOK_EVENTS if kind <= EventType.MESSAGE_ACKED)
@@ -158,3 +159,11 @@ class Running:
 
 Start = Callable[..., Coroutine[Any, Any, Running]]
 """The fixture `start`."""
+Crash = Callable[[Running], SqliteStore]
+"""The fixture `crash`."""
+
+
+def persistent(version: int, seconds: int = 1000, **more: Any) -> dict[str, Any]:
+    """What `Running.connect` needs for a session that stays."""
+    properties = Properties(session_expiry_interval=seconds, **more) if version == 5 else None
+    return {"version": version, "clean": False, "properties": properties}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.broker.auth import PasswordAuth
+from bridge.broker.auth import Authentication
 from bridge.events.event import EMQX_ALL, HOOK_EVENTS, EventType
 from bridge.events.rules import Rules
 from bridge.mqtt.packets import (
@@ -42,7 +42,7 @@ async def test_the_order_of_the_seed(start: Start, version: int) -> None:
 
 
 async def test_all_events_of_one_client_in_their_order(start: Start, version: int) -> None:
-    users = PasswordAuth({"u": b"p"}, allow_anonymous=False)
+    users = Authentication(allow_anonymous=False, users={"u": b"p"})
     broker = await start(rules=EVERY_EVENT, hooks=(users,))
     client = await broker.connect("c", version=version, username="u", password=b"p")
     await client.ping()
@@ -190,7 +190,7 @@ async def test_a_bridge_says_so(detailed: Running, version: int) -> None:
 
 
 async def test_who_is_authenticated(start: Start, version: int) -> None:
-    broker = await start(rules=EVERY_EVENT, hooks=(PasswordAuth({"u": b"p"}, allow_anonymous=True),))
+    broker = await start(rules=EVERY_EVENT, hooks=(Authentication(allow_anonymous=True, users={"u": b"p"}),))
     await broker.connect("anonymous", version=version)
     await broker.connect("known", version=version, username="u", password=b"p")
     wrong = await broker.connect("wrong", version=version, username="u", password=b"x", code=None)

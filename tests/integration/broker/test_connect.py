@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bridge.broker.auth import PasswordAuth
+from bridge.broker.auth import Authentication
 from bridge.broker.hooks import Hooks
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import (
@@ -328,7 +328,7 @@ async def test_user_names_and_passwords(
     codes: tuple[int, int],
     names: tuple[str, str],
 ) -> None:
-    broker = await start(hooks=(PasswordAuth(USERS, allow_anonymous=False),))
+    broker = await start(hooks=(Authentication(allow_anonymous=False, users=USERS),))
     five = version == 5
     client = await broker.connect(
         "c", version=version, username=username, password=password, code=codes[five]
@@ -343,19 +343,19 @@ async def test_user_names_and_passwords(
 
 
 async def test_anonymous_clients_where_they_are_allowed(start: Start) -> None:
-    broker = await start(hooks=(PasswordAuth(USERS, allow_anonymous=True),))
+    broker = await start(hooks=(Authentication(allow_anonymous=True, users=USERS),))
     await broker.connect("anybody")
     await broker.connect("ann", username="ann", password=b"secret")
     await broker.connect("eve", username="eve", password=b"x", code=4)
 
 
 async def test_without_any_user_everybody_is_let_in(start: Start) -> None:
-    broker = await start(hooks=(PasswordAuth({}, allow_anonymous=True),))
+    broker = await start(hooks=(Authentication(allow_anonymous=True, users={}),))
     await broker.connect("c", username="anybody", password=b"x")
 
 
 async def test_a_refused_client_changes_nothing_of_its_victims(start: Start, version: int) -> None:
-    broker = await start(hooks=(PasswordAuth(USERS, allow_anonymous=False),))
+    broker = await start(hooks=(Authentication(allow_anonymous=False, users=USERS),))
     victim = await broker.connect("v", version=version, username="ann", password=b"secret")
     await victim.subscribe("a", 1)
     before = broker.broker.sessions["v"]
@@ -372,7 +372,7 @@ async def test_a_refused_client_changes_nothing_of_its_victims(start: Start, ver
 @pytest.mark.mqtt3("3.1.4-5")
 @pytest.mark.mqtt5("3.1.4-6")
 async def test_packets_behind_a_refused_connect_are_not_processed(start: Start) -> None:
-    broker = await start(hooks=(PasswordAuth({}, allow_anonymous=False),))
+    broker = await start(hooks=(Authentication(allow_anonymous=False, users={}),))
     client = await Client.open(broker.port)  # [MQTT-3.1.4-6]
     client.send(Connect("c"), Publish("a", b"x", 1, packet_id=1))
     assert await client.wait_closed() == [Connack(False, 5)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.broker.auth import PasswordAuth
+from bridge.broker.auth import Authentication
 from bridge.broker.feed import EventFeed
 from bridge.broker.hooks import NAMES, HookChain, Hooks
 from bridge.events.event import HOOK_EVENTS, Event, EventType
@@ -74,7 +74,7 @@ def _peername(client: Any) -> str:
 
 
 async def test_a_refused_client(start: Start, version: int) -> None:
-    broker = await start(hooks=(PasswordAuth({"u": b"p"}, allow_anonymous=False),))
+    broker = await start(hooks=(Authentication(allow_anonymous=False, users={"u": b"p"}),))
     client = await broker.connect("c", version=version, username="u", password=b"hunter2", code=None)
     await client.wait_closed()
     await broker.until(lambda: len(broker.events) == 2)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,39 +24,8 @@ from bridge.mqtt.packets import (
     Will,
 )
 from tests.integration.broker.looking import of
-from tests.integration.broker.running import EVERY_EVENT, Running, Start
+from tests.integration.broker.running import EVERY_EVENT, Crash, Running, Start, persistent
 from tests.integration.mqtt_client import Client
-
-Crash = Callable[[Running], SqliteStore]
-
-
-@pytest.fixture
-def new_store(tmp_path: Path) -> Callable[[], SqliteStore]:
-    return lambda: SqliteStore.open(tmp_path / "1" / "hookmq.db", asyncio.get_running_loop())
-
-
-@pytest.fixture
-def crash(tmp_path: Path) -> Crash:
-    """The store as the kill of its process leaves it: a copy of its files while it goes on unknowing."""
-    count = 1
-
-    def copy(broker: Running) -> SqliteStore:
-        nonlocal count
-        count += 1
-        assert isinstance(broker.store, SqliteStore)
-        path = broker.store.path
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{path}{suffix}", folder / f"{path.name}{suffix}")
-        return SqliteStore.open(folder / path.name, asyncio.get_running_loop())
-
-    return copy
-
-
-def persistent(version: int, seconds: int = 1000, **more: Any) -> dict[str, Any]:
-    properties = Properties(session_expiry_interval=seconds, **more) if version == 5 else None
-    return {"version": version, "clean": False, "properties": properties}
 
 
 async def away(broker: Running, name: str, version: int, *filters: str, qos: int = 1, **more: Any) -> None:

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import pytest
 
 from bridge.events.event import EventType
 from bridge.journal.sqlite import SqliteStore
@@ -24,38 +18,7 @@ from bridge.mqtt.packets import (
     Subscription,
     Will,
 )
-from tests.integration.broker.running import Running, Start
-
-Crash = Callable[[Running], SqliteStore]
-
-
-@pytest.fixture
-def new_store(tmp_path: Path) -> Callable[[], SqliteStore]:
-    return lambda: SqliteStore.open(tmp_path / "1" / "hookmq.db", asyncio.get_running_loop())
-
-
-@pytest.fixture
-def crash(tmp_path: Path) -> Crash:
-    """The store as the kill of its process leaves it: a copy of its files while it goes on unknowing."""
-    count = 1
-
-    def copy(broker: Running) -> SqliteStore:
-        nonlocal count
-        count += 1
-        assert isinstance(broker.store, SqliteStore)
-        path = broker.store.path
-        folder = tmp_path / str(count)
-        folder.mkdir()
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{path}{suffix}", folder / f"{path.name}{suffix}")
-        return SqliteStore.open(folder / path.name, asyncio.get_running_loop())
-
-    return copy
-
-
-def persistent(version: int, seconds: int = 1000, **more: Any) -> dict[str, Any]:
-    properties = Properties(session_expiry_interval=seconds, **more) if version == 5 else None
-    return {"version": version, "clean": False, "properties": properties}
+from tests.integration.broker.running import Crash, Start, persistent
 
 
 async def test_sessions_and_their_subscriptions(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.broker.auth import PasswordAuth
+from bridge.broker.auth import Authentication
 from bridge.mqtt.packets import (
     Connack,
     Connect,
@@ -60,7 +60,7 @@ async def test_client_ids_of_1_to_23_letters_and_digits(broker: Running, version
 @pytest.mark.mqtt3("3.2.2-4", "3.2.2-5")
 @pytest.mark.mqtt5("3.2.2-6", "3.2.2-7")
 async def test_a_refusal_never_says_that_a_session_is_present(start: Start, version: int) -> None:
-    broker = await start(hooks=(PasswordAuth({"ann": b"secret"}, allow_anonymous=False),))
+    broker = await start(hooks=(Authentication(allow_anonymous=False, users={"ann": b"secret"}),))
     client = await broker.connect("c", username="ann", password=b"secret", **stays(version))
     await client.disconnect()
     thief = await broker.connect("c", username="ann", password=b"guess", code=None, **stays(version))
