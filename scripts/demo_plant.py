@@ -61,7 +61,7 @@ def slowly(seconds: float) -> Script:
     """Answer after a while, about."""
 
     async def script(exchange: Exchange) -> None:
-        await asyncio.sleep(seconds * random.uniform(0.6, 1.6))  # noqa: S311
+        await asyncio.sleep(seconds * random.uniform(0.6, 1.6))
         await exchange.respond(200, b'{"ok":true}', [("Content-Type", "application/json")])
 
     return script
@@ -84,7 +84,10 @@ def reading(device: str, number: int) -> dict[str, Any]:
     kind = device.split("-", maxsplit=1)[0]
     values: dict[str, dict[str, Any]] = {
         "press": {"force_kn": round(240 + 12 * wave, 1), "stroke": 18000 + number},
-        "robot": {"joints": [round(wave * k, 3) for k in (0.4, 1.1, -0.7, 0.2, 1.5, 0.1)], "program": "PICK_A"},
+        "robot": {
+            "joints": [round(wave * k, 3) for k in (0.4, 1.1, -0.7, 0.2, 1.5, 0.1)],
+            "program": "PICK_A",
+        },
         "laser": {"power_w": round(3000 + 250 * wave), "gas_bar": 14.2},
         "oven": {"temp": round(181 + 4 * wave, 1), "setpoint": 180},
         "scale": {"weight_g": round(1250 + 3 * wave, 1), "stable": True},
