@@ -28,7 +28,7 @@ from bridge.broker.own import OwnPublisher
 from bridge.broker.restore import restore_steps
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
-from bridge.config.changes import Reloaded, changes
+from bridge.config.changes import Reloaded, changes, server_taken_up
 from bridge.config.report import Report
 from bridge.config.settings import PUBLISHERS, Listener, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
@@ -452,7 +452,8 @@ class App:
         try:
             await self.webhooks.check(found)
             authentication = self.auth.build(settings.auth, self.mqtt)
-        except (EndpointError, EgressError, StoreError, AuthError) as error:
+            others = self._api_taken_up(settings)
+        except (EndpointError, EgressError, StoreError, AuthError, StartError) as error:
             return Reloaded(False, [str(error)], warnings, [])
         await self.webhooks.apply(found, settings)
         self.settings = self.settings.model_copy(
@@ -460,6 +461,7 @@ class App:
                 "webhooks": settings.webhooks,
                 "mqtt_publishers": settings.mqtt_publishers,
                 "auth": settings.auth,
+                "http_server": server_taken_up(self.settings.http_server, settings.http_server),
             }
         )
         self._set_rules()
@@ -468,9 +470,23 @@ class App:
         taken_up = await self.endpoints.refresh()
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
-        more = [*self.broker.reload_certificates()]
+        more = [*others, *self.broker.reload_certificates()]
         more += [f"endpoint {name}: its files have changed, or it works again" for name in taken_up]
         return Reloaded(True, [], warnings, found.lines(more))
+
+    def _api_taken_up(self, settings: Settings) -> list[str]:
+        """Let those use the HTTP API who may now; a line if they are others. Raises StartError."""
+        if self.admin is None or settings.http_server is None:
+            return []
+        from bridge.admin.api import take_up  # noqa: PLC0415  as in _open_http
+        from bridge.admin.server import AdminError  # noqa: PLC0415
+
+        try:
+            if not take_up(self.admin, settings.http_server):
+                return []
+        except AdminError as error:
+            raise StartError(str(error)) from None
+        return ["http_server: who may use it has changed; those who had signed in have to do so again"]
 
     def reload_soon(self) -> None:
         """The same on SIGHUP, once the start is done: the log tells what came of it."""

@@ -13,9 +13,11 @@ from bridge.admin import (
     openapi,
     publish,
     retained,
+    signing_in,
 )
 from bridge.admin.access import Access, AccessError
 from bridge.admin.api_keys import ApiKeys
+from bridge.admin.dashboard.assets import Assets
 from bridge.admin.routes import Plant, Route
 from bridge.admin.server import AdminError, AdminServer
 from bridge.config.secret import SecretError
@@ -25,6 +27,7 @@ from bridge.config.settings import HttpServer
 def all_routes() -> list[Route]:
     """Every call of the API, and that of the document which describes them all."""
     routes = [
+        *signing_in.ROUTES,
         *events.ROUTES,
         *endpoint_routes.ROUTES,
         *delivery_routes.ROUTES,
@@ -36,6 +39,17 @@ def all_routes() -> list[Route]:
     return [*routes, openapi.route(routes)]
 
 
+def take_up(server: AdminServer, settings: HttpServer) -> bool:
+    """Decide who may call by these settings; whether they are other ones. Raises AdminError, and then nothing
+    has changed."""
+    try:
+        return server.access.take_up(settings)
+    except AccessError as error:
+        raise AdminError(str(error)) from None
+    except SecretError as error:
+        raise AdminError(f"http_server.password: {error}") from None
+
+
 async def open_api(settings: HttpServer, keys: ApiKeys, plant: Plant) -> AdminServer:
     """Bind the API's port; `serve` follows. Raises AdminError, one line with the key and the cause."""
     try:
@@ -44,4 +58,4 @@ async def open_api(settings: HttpServer, keys: ApiKeys, plant: Plant) -> AdminSe
         raise AdminError(str(error)) from None
     except SecretError as error:
         raise AdminError(f"http_server.password: {error}") from None
-    return await AdminServer.open(settings, all_routes(), access, plant)
+    return await AdminServer.open(settings, all_routes(), access, plant, Assets())

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from aiohttp import web
 
+from bridge.admin.access import NO_PAGE, Access, Page
 from bridge.admin.endpoints import Endpoints
 from bridge.admin.problems import Problem
 from bridge.admin.scopes import Principal
@@ -67,6 +68,9 @@ class Call(NamedTuple):
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    page: Page = NO_PAGE
+    access: Access | None = None
+    secure: bool = False  # by HTTPS, here or at a proxy in front
 
     async def stored(self) -> None:
         """Wait until all that joined the journal so far is durable. Raises Problem (503)."""
@@ -96,7 +100,7 @@ def _finish(done: asyncio.Future[None]) -> None:
         done.set_result(None)
 
 
-Handler = Callable[[Call], Awaitable[web.Response]]
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 class Route(NamedTuple):
@@ -105,7 +109,8 @@ class Route(NamedTuple):
     `path` has its variables in braces. `scope` None: whoever is known may call it. `operation` is its
     Operation Object of OpenAPI 3.1, without what every call has: the security, and the errors 401, 403, 429,
     500 and 503. `media` are the types of a body that are taken; empty: there is no body. `members` are those
-    that its errors have beside those of RFC 9457, by status and detail.
+    that its errors have beside those of RFC 9457, by status and detail. `public`: whoever is not known may
+    call it too.
     """
 
     method: str
@@ -115,6 +120,7 @@ class Route(NamedTuple):
     operation: Mapping[str, Any]
     media: frozenset[str] = frozenset()
     members: Callable[[int, str], dict[str, Any]] | None = None
+    public: bool = False
 
 
 def decode_json(body: bytes) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.admin import endpoint_schemas
 from bridge.admin.broker_schemas import BROKER_SCHEMAS
+from bridge.admin.scopes import SCOPES
 
 TEXT: Mapping[str, Any] = {"type": "string"}
 
@@ -47,6 +48,30 @@ SCHEMAS: dict[str, Any] = {
                     },
                 },
             },
+        },
+    },
+    "SignIn": {
+        "type": "object",
+        "additionalProperties": False,
+        "oneOf": [{"required": ["username", "password"]}, {"required": ["api_key"]}],
+        "properties": {
+            "username": {"type": "string", "minLength": 1, "maxLength": 8190},
+            "password": {"type": "string", "minLength": 1, "maxLength": 8190, "writeOnly": True},
+            "api_key": {"type": "string", "minLength": 1, "maxLength": 8190, "writeOnly": True},
+        },
+    },
+    "Session": {
+        "type": "object",
+        "required": ["username", "scopes", "csrf", "version", "anonymous"],
+        "properties": {
+            "username": TEXT,
+            "scopes": {"type": "array", "items": {"enum": sorted(SCOPES)}},
+            "csrf": {
+                "type": "string",
+                "description": "For `X-CSRF-Token`; empty for a caller without a session, who needs none.",
+            },
+            "version": TEXT,
+            "anonymous": {"type": "boolean", "description": "Nobody has to sign in here."},
         },
     },
     "Event": {

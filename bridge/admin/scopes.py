@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from bridge.admin.sessions import Session
 
 SCOPES: Mapping[str, str] = {
     "events:write": "send business events in",
@@ -24,11 +27,21 @@ IMPLIED: Mapping[str, frozenset[str]] = {
 """What a scope allows beside itself."""
 
 
+def _always() -> bool:
+    return True
+
+
 class Principal(NamedTuple):
-    """Who calls: a name for the log and for events, and the scopes, those that others imply included."""
+    """Who calls: a name for the log and for events, and the scopes, those that others imply included.
+
+    `valid` says later whether it still is one, for what lasts: its key may be revoked, its password changed.
+    `session` is the one that it came by, if it did.
+    """
 
     name: str
     scopes: frozenset[str]
+    valid: Callable[[], bool] = _always
+    session: Session | None = None
 
     def may(self, scope: str) -> bool:
         """Whether this caller has the scope."""

@@ -57,11 +57,14 @@ class Shell:
         process = await asyncio.create_subprocess_shell(
             command.replace("curl ", "curl -sS --fail-with-body --noproxy '*' ", 1),
             env=self.env,
+            cwd=self._api.folder,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         out, _ = await process.communicate()
         assert process.returncode == 0, (command, out.decode())
+        if "-c cookies" in command:
+            self.env["CSRF"] = json.loads(out)["csrf"]
         return out.decode()
 
 
