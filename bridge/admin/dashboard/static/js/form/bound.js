@@ -36,7 +36,7 @@ export function bound(spec, document, onchange) {
       return one.wrong;
     },
     write(target) {
-      put(target, spec.path, read(spec, control.value));
+      if (control.value !== text) put(target, spec.path, read(spec, control.value));
     },
   };
 }
@@ -88,7 +88,8 @@ function boundCheck(spec, value, onchange) {
     },
     wrong: false,
     write(target) {
-      put(target, spec.path, one.control.checked === initial ? undefined : one.control.checked);
+      const is = one.control.checked;
+      put(target, spec.path, is === initial && value !== is ? undefined : is);
     },
   };
 }

@@ -255,7 +255,7 @@ function retryPart(original, onchange) {
     write(target) {
       const chosen = schedule.control.value;
       target.retry = { ...(target.retry || {}) };
-      delete target.retry.exponential;
+      if (chosen !== "exponential") delete target.retry.exponential;
       if (chosen === "own") target.retry.schedule = list.control.value.split(/[\s,]+/).filter(Boolean).map((one) => (/^\d+(\.\d+)?$/.test(one) ? Number(one) : one));
       else if (chosen === "standard") delete target.retry.schedule;
       else target.retry.schedule = chosen;

@@ -10,7 +10,7 @@ import { busy, button, notice, tabs } from "../ui.js";
  * @param {{message: string, done: (session: any) => void}} options
  */
 export function signInPage(app, { message, done }) {
-  const faults = h("div", { class: "signin-faults", role: "alert" });
+  const faults = h("div", { class: "signin-faults", "aria-live": "polite" });
   const username = field("User name", input({ name: "username", autocomplete: "username", autocapitalize: "none" }));
   const password = field("Password", input({ type: "password", name: "password", autocomplete: "current-password" }));
   const key = field("API key", input({ type: "password", name: "api_key", placeholder: "hmq_…" }), {
