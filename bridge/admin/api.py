@@ -12,6 +12,7 @@ from bridge.admin import (
     events,
     openapi,
     publish,
+    publisher_routes,
     retained,
     signing_in,
 )
@@ -31,6 +32,7 @@ def all_routes() -> list[Route]:
         *events.ROUTES,
         *endpoint_routes.ROUTES,
         *delivery_routes.ROUTES,
+        *publisher_routes.ROUTES,
         *publish.ROUTES,
         *clients.ROUTES,
         *retained.ROUTES,

@@ -12,6 +12,7 @@ from aiohttp import web
 from bridge.admin.access import NO_PAGE, Access, Page
 from bridge.admin.endpoints import Endpoints
 from bridge.admin.problems import Problem
+from bridge.admin.publishers import Publishers
 from bridge.admin.scopes import Principal
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
@@ -40,6 +41,7 @@ class Plant(Protocol):
     broker: Broker
     system: SystemTopics
     endpoints: Endpoints
+    publishers: Publishers
     webhooks: Webhooks
     retention: Retention
     rates: Rates
