@@ -14,13 +14,13 @@ export async function page(ctx) {
     caption: "MQTT publishers",
     rowKey: (row) => row.id,
     columns: [
-      { key: "id", label: "Publisher", head: true, className: "cell-wide", cell: (row) => [h("span", { class: "cell-line" }, h("span", { class: "cell-main" }, row.description || row.id), row.source === "file" ? h("span", { class: "tag" }, "File") : null), h("span", { class: "cell-sub", title: row.server }, row.server || "this broker")] },
+      { key: "id", label: "Publisher", head: true, className: "cell-wide", cell: (row) => [h("span", { class: "cell-line" }, h("span", { class: "cell-main" }, row.description || row.id), row.source === "file" ? h("span", { class: "tag" }, "File") : null), h("span", { class: "cell-sub", title: row.server }, row.server === "embedded" ? "this broker" : row.server)] },
       { key: "state", label: "State", cell: (row) => stateChip(row.state, row.reason) },
       { key: "connected", label: "Connection", cell: connection },
-      { key: "last", label: "Last connected", cell: (row) => f.when(row.last_connected) },
+      { key: "last", label: "Last connected", cell: (row) => f.when((row.connection || {}).last_connected) },
       { key: "error", label: "Last error", className: "cell-error", cell: (row) => lastError(row) },
       { key: "topic", label: "Topic", className: "cell-wide", cell: (row) => h("code", { class: "cell-clip", title: row.topic_pattern }, row.topic_pattern || "–") },
-      { key: "waiting", label: "Waiting", className: "num", cell: (row) => f.count((row.figures || {}).queued ?? row.queued) },
+      { key: "waiting", label: "Waiting", className: "num", cell: (row) => f.count((row.figures || {}).queued) },
     ],
     empty: () => emptyState("There is no publisher", "A block mqtt_publishers.<name> in the file, or POST /api/v2/mqtt/publishers, makes events into MQTT messages (docs/unified-namespace.md)."),
   });
@@ -28,7 +28,7 @@ export async function page(ctx) {
     table,
     noun: "publishers",
     signal: ctx.signal,
-    load: (cursor, limit) => api.get(api.paths.publishers + api.query({ limit, cursor }), { signal: ctx.signal }),
+    load: (cursor, limit) => api.get(api.paths.publishers + api.query({ figures: true, limit, cursor }), { signal: ctx.signal }),
   });
   const box = h("div", { class: "card card-flush" }, table.element, list.pager.element);
   try {
@@ -44,12 +44,12 @@ export async function page(ctx) {
 }
 
 function connection(row) {
-  if (row.connected === undefined || row.connected === null) return h("span", { class: "muted" }, "–");
-  return row.connected ? chip("ok", "Connected") : chip("bad", "Not connected");
+  if (!row.connection) return h("span", { class: "muted" }, row.server === "embedded" ? "needs none" : "–");
+  return row.connection.connected ? chip("ok", "Connected") : chip(row.connection.last_error ? "bad" : "off", "Not connected");
 }
 
 function lastError(row) {
-  if (!row.last_error) return h("span", { class: "muted" }, "none");
-  const error = typeof row.last_error === "string" ? { text: row.last_error } : row.last_error;
-  return [h("span", { class: "wrap" }, error.text || error.message || String(row.last_error)), row.last_error_at ? h("span", { class: "cell-sub" }, f.when(row.last_error_at)) : null];
+  const found = row.connection || {};
+  if (!found.last_error) return h("span", { class: "muted" }, "none");
+  return [h("span", { class: "wrap" }, found.last_error), h("span", { class: "cell-sub" }, f.when(found.last_error_at))];
 }
