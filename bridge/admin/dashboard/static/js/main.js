@@ -21,6 +21,7 @@ const ROUTES = [
   ["subscriptions", () => import("./pages/subscriptions.js")],
   ["events", () => import("./pages/events.js")],
   ["publishers", () => import("./pages/publishers.js")],
+  ["publishers/{id}", () => import("./pages/publishers.js")],
 ];
 
 const NAV = [

@@ -77,7 +77,6 @@ export function openTest(id, type, signal) {
     describe: "A made-up event of the type, sent as a real one would be. It is outside the order, the figures and the log.",
   });
   const control = input({ list: "test-types", value: type, "data-autofocus": true, maxlength: 128 });
-  const holder = h("div", { class: "with-list" }, control, h("datalist", { id: "test-types" }));
   const send = button("Send", { kind: "primary", type: "submit" });
   const kind = field("Event type", control, { after: send, hint: "A type of the catalogue such as work_order.created, or an event of the broker such as on_message_publish." });
   const result = h("div", { "aria-live": "polite" });
@@ -97,7 +96,7 @@ export function openTest(id, type, signal) {
       });
     },
   }, kind.element);
-  form.querySelector(".field-row").prepend(holder);
+  form.append(h("datalist", { id: "test-types" }));
   fill(dialog.body, form, result);
   fill(dialog.foot, button("Close", { onclick: () => dialog.close() }));
   suggestTypes(control, signal);
