@@ -22,6 +22,7 @@ from bridge.delivery.webhooks import Webhooks
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
 from bridge.sources.intake import Intake
+from bridge.telemetry.trace_context import TRACEPARENT, TRACESTATE, context
 
 STORED_S = 30.0
 """How long an answer waits for the store before the caller is told that nobody knows."""
@@ -68,6 +69,13 @@ class Call(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def trace(self) -> str | None:
+        """The W3C trace context of the request (`Event.trace`); None where it has none that is valid."""
+        if TRACEPARENT not in self.headers:
+            return None
+        return context(*[_lines(self.headers, name) for name in (TRACEPARENT, TRACESTATE)])
+
     async def stored(self) -> None:
         """Wait until all that joined the journal so far is durable. Raises Problem (503)."""
         journal = self.plant.journal
@@ -91,6 +99,14 @@ class Call(NamedTuple):
             )
 
 
+def _lines(headers: Mapping[str, str], name: str) -> list[str]:
+    """All lines of a header; aiohttp's mapping has the first one at its name."""
+    getall = getattr(headers, "getall", None)
+    if getall is not None:
+        return list(getall(name, ()))
+    return [headers[name]] if name in headers else []
+
+
 def _finish(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
@@ -105,7 +121,8 @@ class Route(NamedTuple):
     `path` has its variables in braces. `scope` None: whoever is known may call it. `operation` is its
     Operation Object of OpenAPI 3.1, without what every call has: the security, and the errors 401, 403, 429,
     500 and 503. `media` are the types of a body that are taken; empty: there is no body. `members` are those
-    that its errors have beside those of RFC 9457, by status and detail.
+    that its errors have beside those of RFC 9457, by status and detail. `public`: nobody is asked who calls,
+    and nobody waits for a turn.
     """
 
     method: str
@@ -115,6 +132,7 @@ class Route(NamedTuple):
     operation: Mapping[str, Any]
     media: frozenset[str] = frozenset()
     members: Callable[[int, str], dict[str, Any]] | None = None
+    public: bool = False
 
 
 def decode_json(body: bytes) -> Any:
@@ -133,6 +151,18 @@ def decode_object(body: bytes, *, empty: bool = False) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Problem(422, "expected an object", errors=[{"path": "", "message": "expected an object"}])
     return value
+
+
+TRACE_PARAMETERS: tuple[Mapping[str, Any], ...] = tuple(
+    {
+        "name": name,
+        "in": "header",
+        "description": "W3C Trace Context: goes with the event to every receiver. What is not valid is "
+        "taken for absent.",
+        "schema": {"type": "string"},
+    }
+    for name in (TRACEPARENT, TRACESTATE)
+)
 
 
 def schema(name: str) -> dict[str, str]:
