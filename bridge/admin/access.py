@@ -67,8 +67,7 @@ class Access:
                 raise self._refused("found no Authorization header")
             # Without a password it is the browser of this machine that a foreign page would send here, under
             # a name that it has made to point here.
-            if not _is_local(_host_name(host)):
-                raise Problem(403, "found a foreign name in the Host header, expected localhost or 127.0.0.1")
+            only_local(host)
             return Principal("anonymous", ALL)
         scheme, _, credentials = authorization[:MAX_HEADER].partition(" ")
         scheme, credentials = scheme.lower(), credentials.strip()
@@ -141,6 +140,15 @@ def _load_key(settings: HttpServer) -> object:
         raise AccessError(f"{key}: cannot read {path}: {error.strerror or error}") from None
     except (ValueError, TypeError, jwt.PyJWTError):
         raise AccessError(f"{key}: {path} holds no RSA public key in PEM form") from None
+
+
+def only_local(host: str | None) -> None:
+    """Where nobody has to say who he is: refuse a foreign page that has made its own name point here.
+
+    Raises Problem (403).
+    """
+    if not _is_local(_host_name(host)):
+        raise Problem(403, "found a foreign name in the Host header, expected localhost or 127.0.0.1")
 
 
 def _host_name(host: str | None) -> str | None:

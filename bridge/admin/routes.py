@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from aiohttp import web
@@ -23,6 +23,10 @@ from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
 from bridge.sources.intake import Intake
 from bridge.telemetry.trace_context import TRACEPARENT, TRACESTATE, context
+
+if TYPE_CHECKING:
+    from bridge.admin.server import AdminServer
+    from bridge.sources.lift import Lifter
 
 STORED_S = 30.0
 """How long an answer waits for the store before the caller is told that nobody knows."""
@@ -45,6 +49,26 @@ class Plant(Protocol):
     rates: Rates
     replays: Replays
     settings: Settings
+    admin: AdminServer | None
+
+    @property
+    def lifter(self) -> Lifter | None:
+        """What makes business events of MQTT messages, if anything does."""
+
+    @property
+    def spans(self) -> Mapping[str, int]:
+        """Spans by what became of them: exported, failed, dropped. Empty: none are made."""
+
+    @property
+    def spans_waiting(self) -> int:
+        """Spans that wait for their endpoint."""
+
+    @property
+    def longest_checkpoint(self) -> float:
+        """The longest that the loop stood still for a checkpoint of the store, in seconds."""
+
+    def not_ready(self) -> list[str]:
+        """Why clients should not come at present, in words that tell nothing secret; empty: they may."""
 
     @property
     def attempts(self) -> AttemptRecorder | None:

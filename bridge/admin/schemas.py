@@ -27,6 +27,21 @@ _ENCODING = {"enum": ["plain", "base64"], "default": "plain"}
 SCHEMAS: dict[str, Any] = {
     **BROKER_SCHEMAS,
     **endpoint_schemas.SCHEMAS,
+    "Health": {
+        "type": "object",
+        "required": ["status"],
+        "additionalProperties": False,
+        "properties": {"status": {"const": "ok"}},
+    },
+    "Readiness": {
+        "type": "object",
+        "required": ["status", "not_ready"],
+        "additionalProperties": False,
+        "properties": {
+            "status": {"enum": ["ready", "not ready"]},
+            "not_ready": {"type": "array", "items": TEXT, "description": "What is not, in words."},
+        },
+    },
     "Problem": {
         "type": "object",
         "description": "RFC 9457",

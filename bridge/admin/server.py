@@ -21,6 +21,7 @@ from bridge import __version__
 from bridge.admin.access import Access
 from bridge.admin.problems import Problem, problem
 from bridge.admin.routes import Call, Plant, Route
+from bridge.admin.scopes import Principal
 from bridge.broker.listeners import not_bound
 from bridge.config.settings import HttpServer
 from bridge.journal.store import StoreError
@@ -37,6 +38,8 @@ MAX_LINE = 8190
 MAX_FIELDS = 64
 FULL_LOG_S = 10.0
 SERVER = f"HookMQ/{__version__}"
+NOBODY = Principal("anonymous", frozenset())
+"""Who calls what is public."""
 _NOTHING_TO_READ = ("GET", "HEAD", "OPTIONS", "DELETE")
 
 
@@ -108,6 +111,7 @@ class AdminServer:
         self._turns = asyncio.Semaphore(settings.limit_conn)
         self._max_connections = settings.max_connections
         self._full_logged = float("-inf")
+        self.answered: dict[int, int] = {}  # requests since the start, by status
         self._loop = asyncio.get_running_loop()
         self._sockets: asyncio.Server | None = None
         application = web.Application(
@@ -204,6 +208,7 @@ class AdminServer:
         except Exception:
             log.exception("http_server: %s %s failed", request.method, request.path)
             response = problem(500, "HookMQ itself made a mistake: its log has more")
+        self.answered[response.status] = self.answered.get(response.status, 0) + 1
         response.headers["Server"] = SERVER
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -224,6 +229,11 @@ class AdminServer:
         headers = request.headers
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
         host, port = peer[:2] if peer else ("", 0)
+        if route.public:
+            peername = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            return await route.handler(
+                Call(self._plant, NOBODY, peername, request.match_info, request.query, headers, b"")
+            )
         principal = self._access.who(
             headers.get("Authorization"), headers.get("Host"), headers.get("Origin"), host
         )
