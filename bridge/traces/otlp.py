@@ -40,7 +40,7 @@ class Otlp:
 
     def shutdown(self) -> None:
         """End, also what is being tried again."""
-        self._exporter.shutdown()
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def _made(self, span: Span) -> ReadableSpan:
         trace = int(span.trace, 16)
