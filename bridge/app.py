@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from bridge import __version__
 from bridge.admin.api_keys import ApiKeys
 from bridge.admin.endpoints import Endpoints
+from bridge.admin.publishers import Publishers
 from bridge.broker.auth import Authentication
 from bridge.broker.auth_setup import AuthError, AuthSetup
 from bridge.broker.feed import EventFeed
@@ -29,7 +31,7 @@ from bridge.broker.own import OwnPublisher
 from bridge.broker.restore import restore_steps
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
-from bridge.config.changes import Reloaded, changes
+from bridge.config.changes import Reloaded, changes, server_taken_up
 from bridge.config.report import Report
 from bridge.config.settings import PUBLISHERS, Listener, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
@@ -117,13 +119,15 @@ class App:
         self.retention = Retention(self.journal, settings.store.retention_age, settings.store.retention_bytes)
         self.store.on_error = self._store_failed
         self.network = Network(self.loop, settings.egress)
-        self.endpoints = Endpoints(self.journal)
+        self.endpoints, self.publishers = Endpoints(self.journal), Publishers(self.journal)
+        taken = {endpoint.name for endpoint in settings.receivers}
         self.webhooks = Webhooks(
             *(settings, self.journal, self.network, self.loop),
-            managed=self.endpoints.load({endpoint.name for endpoint in settings.receivers}),
-            orphan=self.endpoints.orphan,
+            managed=chain.from_iterable(kind.load(taken) for kind in self._managed),
+            orphan=lambda name: any(kind.orphan(name) for kind in self._managed),
         )
-        self.endpoints.start(self.webhooks)
+        for kind in self._managed:
+            kind.start(self.webhooks)
         self.webhooks.on_rules = self._endpoint_changed
         self.journal.low = self._low
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
@@ -190,6 +194,11 @@ class App:
         return [
             1 if isinstance(lane.endpoint, MqttPublisher) else lane.endpoint.pool_size for lane in self.lanes
         ]
+
+    @property
+    def _managed(self) -> tuple[Endpoints, Publishers]:
+        """What is made over the API."""
+        return self.endpoints, self.publishers
 
     @property
     def lanes(self) -> list[Lane]:
@@ -322,7 +331,8 @@ class App:
 
         catalogue = self.intake.catalogue  # read now, not at the first request
         if self.settings.events.unknown != "pass":
-            self.endpoints.known = lambda: tuple(catalogue or ())
+            for kind in self._managed:
+                kind.known = lambda: tuple(catalogue or ())
         try:
             self.admin = await open_api(self.settings.http_server, self.api_keys, self)
         except AdminError as error:
@@ -495,15 +505,20 @@ class App:
         settings = report.settings
         if report.errors or settings is None:
             return Reloaded(False, [str(message) for message in report.errors], warnings, [])
-        taken = [one.block for one in settings.receivers if one.name in self.endpoints]
+        taken = [
+            f"{one.block}: {kind.indefinite} that was made over the API has that id, expected another name"
+            for one in settings.receivers
+            for kind in self._managed
+            if one.name in kind
+        ]
         if taken:
-            text = "an endpoint that was made over the API has that id, expected another name"
-            return Reloaded(False, [f"{block}: {text}" for block in taken], warnings, [])
+            return Reloaded(False, taken, warnings, [])
         found = changes(self.settings, settings, self.webhooks.stale)
         try:
             await self.webhooks.check(found)
             authentication = self.auth.build(settings.auth, self.mqtt)
-        except (EndpointError, EgressError, StoreError, AuthError) as error:
+            others = self._api_taken_up(settings)
+        except (EndpointError, EgressError, StoreError, AuthError, StartError) as error:
             return Reloaded(False, [str(error)], warnings, [])
         await self.webhooks.apply(found, settings)
         self.settings = self.settings.model_copy(
@@ -511,17 +526,32 @@ class App:
                 "webhooks": settings.webhooks,
                 "mqtt_publishers": settings.mqtt_publishers,
                 "auth": settings.auth,
+                "http_server": server_taken_up(self.settings.http_server, settings.http_server),
             }
         )
         self._set_rules()
         self._decide_by(authentication)
         await self.auth.close(leaving=True)
-        taken_up = await self.endpoints.refresh()
+        taken_up = [f"{kind.noun} {one}" for kind in self._managed for one in await kind.refresh()]
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
-        more = [*self.broker.reload_certificates()]
-        more += [f"endpoint {name}: its files have changed, or it works again" for name in taken_up]
+        more = [*others, *self.broker.reload_certificates()]
+        more += [f"{one}: its files have changed, or it works again" for one in taken_up]
         return Reloaded(True, [], warnings, found.lines(more))
+
+    def _api_taken_up(self, settings: Settings) -> list[str]:
+        """Let those use the HTTP API who may now; a line if they are others. Raises StartError."""
+        if self.admin is None or settings.http_server is None:
+            return []
+        from bridge.admin.api import take_up  # noqa: PLC0415  as in _open_http
+        from bridge.admin.server import AdminError  # noqa: PLC0415
+
+        try:
+            if not take_up(self.admin, settings.http_server):
+                return []
+        except AdminError as error:
+            raise StartError(str(error)) from None
+        return ["http_server: who may use it has changed; those who had signed in have to do so again"]
 
     def reload_soon(self) -> None:
         """The same on SIGHUP, once the start is done: the log tells what came of it."""
@@ -546,7 +576,8 @@ class App:
             if timer is not None:
                 timer.cancel()
         self.rates.stop()
-        self.endpoints.stop()
+        for kind in self._managed:
+            kind.stop()
         self.replays.close()
         if self.control is not None:
             self.control.close()

@@ -13,10 +13,13 @@ from bridge.admin import (
     health,
     openapi,
     publish,
+    publisher_routes,
     retained,
+    signing_in,
 )
 from bridge.admin.access import Access, AccessError
 from bridge.admin.api_keys import ApiKeys
+from bridge.admin.dashboard.assets import Assets
 from bridge.admin.routes import Plant, Route
 from bridge.admin.server import AdminError, AdminServer
 from bridge.config.secret import SecretError
@@ -30,15 +33,28 @@ def all_routes(*, open_metrics: bool = False) -> list[Route]:
     """
     routes = [
         *health.routes(open_metrics=open_metrics),
+        *signing_in.ROUTES,
         *events.ROUTES,
         *endpoint_routes.ROUTES,
         *delivery_routes.ROUTES,
+        *publisher_routes.ROUTES,
         *publish.ROUTES,
         *clients.ROUTES,
         *retained.ROUTES,
         *brokers.ROUTES,
     ]
     return [*routes, openapi.route(routes)]
+
+
+def take_up(server: AdminServer, settings: HttpServer) -> bool:
+    """Decide who may call by these settings; whether they are other ones. Raises AdminError, and then nothing
+    has changed."""
+    try:
+        return server.access.take_up(settings)
+    except AccessError as error:
+        raise AdminError(str(error)) from None
+    except SecretError as error:
+        raise AdminError(f"http_server.password: {error}") from None
 
 
 async def open_api(settings: HttpServer, keys: ApiKeys, plant: Plant) -> AdminServer:
@@ -50,4 +66,4 @@ async def open_api(settings: HttpServer, keys: ApiKeys, plant: Plant) -> AdminSe
     except SecretError as error:
         raise AdminError(f"http_server.password: {error}") from None
     routes = all_routes(open_metrics=not plant.settings.prometheus.enable_basic_auth)
-    return await AdminServer.open(settings, routes, access, plant)
+    return await AdminServer.open(settings, routes, access, plant, Assets())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -101,10 +102,15 @@ class ApiKeys:
         """Who has this key; None where nobody has, or it has expired."""
         if len(key) > MAX_KEY or not key.startswith(PREFIX):
             return None
-        row = self._rows.get(_hash(key))
-        if row is None or (row.expires is not None and row.expires <= self._clock() * 1000):
+        digest = _hash(key)
+        if not self._good(digest):
             return None
-        return Principal(row.name, expand(frozenset(row.scopes)))
+        row = self._rows[digest]
+        return Principal(row.name, expand(frozenset(row.scopes)), partial(self._good, digest))
+
+    def _good(self, digest: str) -> bool:
+        row = self._rows.get(digest)
+        return row is not None and (row.expires is None or row.expires > self._clock() * 1000)
 
 
 def _hash(key: str) -> str:

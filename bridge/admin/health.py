@@ -52,7 +52,7 @@ def routes(*, open_metrics: bool) -> tuple[Route, ...]:
                 "tags": ["operations"],
                 "responses": {"200": {"description": "It does.", "content": json_content("Health")}},
             },
-            public=True,
+            probe=True,
         ),
         Route(
             "GET",
@@ -70,7 +70,7 @@ def routes(*, open_metrics: bool) -> tuple[Route, ...]:
                     "503": {"description": "It is not.", "content": json_content("Readiness")},
                 },
             },
-            public=True,
+            probe=True,
         ),
         Route(
             "GET",
@@ -93,6 +93,6 @@ def routes(*, open_metrics: bool) -> tuple[Route, ...]:
                     }
                 },
             },
-            public=open_metrics,
+            probe=open_metrics,
         ),
     )

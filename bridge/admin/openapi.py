@@ -13,6 +13,7 @@ from bridge import __version__
 from bridge.admin.routes import Call, Route, problem_response
 from bridge.admin.schemas import SCHEMAS
 from bridge.admin.scopes import SCOPES
+from bridge.admin.sessions import COOKIE
 
 PATH = "/api/v2/openapi.json"
 ALWAYS: Mapping[str, str] = {
@@ -56,6 +57,13 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
                     + "; ".join(f"`{name}`: {text}" for name, text in SCOPES.items()),
                 },
                 "basic": {"type": "http", "scheme": "basic"},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "The cookie of `POST /api/v2/session`. Requests that change something "
+                    "need the session's `csrf` as `X-CSRF-Token` too.",
+                },
             },
         },
     }
@@ -64,7 +72,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
 def _operation(route: Route) -> dict[str, Any]:
     operation = dict(route.operation)
     errors = {**ALWAYS, **(WITH_BODY if route.media else {})}
-    if route.public:
+    if route.probe:
         errors = {status: text for status, text in errors.items() if status in ("403", "500")}
     responses = {**operation.get("responses", {})}
     for status, text in errors.items():
@@ -72,7 +80,9 @@ def _operation(route: Route) -> dict[str, Any]:
     operation["responses"] = dict(sorted(responses.items()))
     scopes = [route.scope] if route.scope is not None else []
     # OpenAPI 3.1: for schemes other than oauth2 the list names the roles that are needed.
-    operation["security"] = [] if route.public else [{"bearer": scopes}, {"basic": []}]
+    operation["security"] = (
+        [] if route.public or route.probe else [{"bearer": scopes}, {"basic": []}, {"session": scopes}]
+    )
     variables = re.findall(r"\{(\w+)\}", route.path)
     named = {one["name"] for one in operation.get("parameters", ()) if one.get("in") == "path"}
     if set(variables) != named:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 from aiohttp import web
 
+from bridge.admin.access import NO_PAGE, Access, Page
 from bridge.admin.endpoints import Endpoints
 from bridge.admin.problems import Problem
+from bridge.admin.publishers import Publishers
 from bridge.admin.scopes import Principal
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
@@ -44,6 +46,7 @@ class Plant(Protocol):
     broker: Broker
     system: SystemTopics
     endpoints: Endpoints
+    publishers: Publishers
     webhooks: Webhooks
     retention: Retention
     rates: Rates
@@ -92,6 +95,9 @@ class Call(NamedTuple):
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    page: Page = NO_PAGE
+    access: Access | None = None
+    secure: bool = False  # by HTTPS, here or at a proxy in front
 
     @property
     def trace(self) -> str | None:
@@ -136,7 +142,7 @@ def _finish(done: asyncio.Future[None]) -> None:
         done.set_result(None)
 
 
-Handler = Callable[[Call], Awaitable[web.Response]]
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 class Route(NamedTuple):
@@ -145,8 +151,8 @@ class Route(NamedTuple):
     `path` has its variables in braces. `scope` None: whoever is known may call it. `operation` is its
     Operation Object of OpenAPI 3.1, without what every call has: the security, and the errors 401, 403, 429,
     500 and 503. `media` are the types of a body that are taken; empty: there is no body. `members` are those
-    that its errors have beside those of RFC 9457, by status and detail. `public`: nobody is asked who calls,
-    and nobody waits for a turn.
+    that its errors have beside those of RFC 9457, by status and detail. `public`: whoever is not known may
+    call it too. `probe`: nobody is asked who calls, and nobody waits for a turn.
     """
 
     method: str
@@ -157,6 +163,7 @@ class Route(NamedTuple):
     media: frozenset[str] = frozenset()
     members: Callable[[int, str], dict[str, Any]] | None = None
     public: bool = False
+    probe: bool = False
 
 
 def decode_json(body: bytes) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.admin import endpoint_schemas
+from bridge.admin import endpoint_schemas, publisher_schemas
 from bridge.admin.broker_schemas import BROKER_SCHEMAS
+from bridge.admin.scopes import SCOPES
 
 TEXT: Mapping[str, Any] = {"type": "string"}
 
@@ -27,6 +28,7 @@ _ENCODING = {"enum": ["plain", "base64"], "default": "plain"}
 SCHEMAS: dict[str, Any] = {
     **BROKER_SCHEMAS,
     **endpoint_schemas.SCHEMAS,
+    **publisher_schemas.SCHEMAS,
     "Health": {
         "type": "object",
         "required": ["status"],
@@ -62,6 +64,30 @@ SCHEMAS: dict[str, Any] = {
                     },
                 },
             },
+        },
+    },
+    "SignIn": {
+        "type": "object",
+        "additionalProperties": False,
+        "oneOf": [{"required": ["username", "password"]}, {"required": ["api_key"]}],
+        "properties": {
+            "username": {"type": "string", "minLength": 1, "maxLength": 8190},
+            "password": {"type": "string", "minLength": 1, "maxLength": 8190, "writeOnly": True},
+            "api_key": {"type": "string", "minLength": 1, "maxLength": 8190, "writeOnly": True},
+        },
+    },
+    "Session": {
+        "type": "object",
+        "required": ["username", "scopes", "csrf", "version", "anonymous"],
+        "properties": {
+            "username": TEXT,
+            "scopes": {"type": "array", "items": {"enum": sorted(SCOPES)}},
+            "csrf": {
+                "type": "string",
+                "description": "For `X-CSRF-Token`; empty for a caller without a session, who needs none.",
+            },
+            "version": TEXT,
+            "anonymous": {"type": "boolean", "description": "Nobody has to sign in here."},
         },
     },
     "Event": {

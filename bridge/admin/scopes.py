@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from bridge.admin.sessions import Session
 
 SCOPES: Mapping[str, str] = {
     "events:write": "send business events in",
     "publish": "publish MQTT messages",
-    "endpoints:read": "see endpoints, their deliveries and the catalogue of event types",
+    "endpoints:read": "see endpoints and publishers, their deliveries, and the catalogue of event types",
     "clients:read": "see clients, subscriptions, retained messages and the broker's counters",
     "clients:write": "disconnect clients, delete retained messages",
-    "endpoints:write": "make, change and delete endpoints, test and replay",
+    "endpoints:write": "make, change and delete endpoints and publishers, test and replay",
     "metrics:read": "read the metrics (`/metrics`)",
     "admin": "everything",
 }
@@ -25,11 +28,21 @@ IMPLIED: Mapping[str, frozenset[str]] = {
 """What a scope allows beside itself."""
 
 
+def _always() -> bool:
+    return True
+
+
 class Principal(NamedTuple):
-    """Who calls: a name for the log and for events, and the scopes, those that others imply included."""
+    """Who calls: a name for the log and for events, and the scopes, those that others imply included.
+
+    `valid` says later whether it still is one, for what lasts: its key may be revoked, its password changed.
+    `session` is the one that it came by, if it did.
+    """
 
     name: str
     scopes: frozenset[str]
+    valid: Callable[[], bool] = _always
+    session: Session | None = None
 
     def may(self, scope: str) -> bool:
         """Whether this caller has the scope."""

@@ -18,10 +18,12 @@ from typing import cast
 from aiohttp import web
 
 from bridge import __version__
-from bridge.admin.access import Access
+from bridge.admin.access import CSRF_HEADER, NO_PAGE, Access, Page
+from bridge.admin.dashboard.assets import Assets
 from bridge.admin.problems import Problem, problem
 from bridge.admin.routes import Call, Plant, Route
 from bridge.admin.scopes import Principal
+from bridge.admin.sessions import COOKIE
 from bridge.broker.listeners import not_bound
 from bridge.config.settings import HttpServer
 from bridge.journal.store import StoreError
@@ -38,9 +40,9 @@ MAX_LINE = 8190
 MAX_FIELDS = 64
 FULL_LOG_S = 10.0
 SERVER = f"HookMQ/{__version__}"
-NOBODY = Principal("anonymous", frozenset())
-"""Who calls what is public."""
 _NOTHING_TO_READ = ("GET", "HEAD", "OPTIONS", "DELETE")
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_NOBODY = Principal("", frozenset())
 
 
 _FULL = (
@@ -102,14 +104,22 @@ class _Connection(web.RequestHandler):
 class AdminServer:
     """Made by `open`."""
 
-    def __init__(self, settings: HttpServer, routes: Sequence[Route], access: Access, plant: Plant) -> None:
+    def __init__(
+        self,
+        settings: HttpServer,
+        routes: Sequence[Route],
+        access: Access,
+        plant: Plant,
+        assets: Assets | None = None,
+    ) -> None:
         """For `open`."""
         self.address = ""  # http://127.0.0.1:8081, once it is open
         self._settings = settings
-        self._access = access
+        self.access = access
         self._plant = plant
         self._turns = asyncio.Semaphore(settings.limit_conn)
         self._max_connections = settings.max_connections
+        self._secure = settings.certfile is not None
         self._full_logged = float("-inf")
         self.answered: dict[int, int] = {}  # requests since the start, by status
         self._loop = asyncio.get_running_loop()
@@ -121,15 +131,22 @@ class AdminServer:
             application.router.add_route(route.method, route.path, self._handler(route))
             if route.method == "GET":
                 application.router.add_route("HEAD", route.path, self._handler(route))
+        if assets is not None:
+            assets.mount(application.router)
         self._application = application
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=CLOSE_S)
 
     @classmethod
     async def open(
-        cls, settings: HttpServer, routes: Sequence[Route], access: Access, plant: Plant
+        cls,
+        settings: HttpServer,
+        routes: Sequence[Route],
+        access: Access,
+        plant: Plant,
+        assets: Assets | None = None,
     ) -> AdminServer:
         """Bind; `serve` follows. Raises AdminError."""
-        server = cls(settings, routes, access, plant)
+        server = cls(settings, routes, access, plant, assets)
         await server._bind()
         return server
 
@@ -170,6 +187,7 @@ class AdminServer:
         """End: what is being answered may take `CLOSE_S`."""
         self.stop_accepting()
         await self._runner.cleanup()
+        self.access.close()
 
     def _full(self) -> bool:
         manager = self._runner.server
@@ -210,7 +228,7 @@ class AdminServer:
             response = problem(500, "HookMQ itself made a mistake: its log has more")
         self.answered[response.status] = self.answered.get(response.status, 0) + 1
         response.headers["Server"] = SERVER
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
@@ -225,18 +243,17 @@ class AdminServer:
 
         return handle
 
-    async def _answer(self, route: Route, request: web.Request) -> web.Response:
+    async def _answer(self, route: Route, request: web.Request) -> web.StreamResponse:
         headers = request.headers
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
         host, port = peer[:2] if peer else ("", 0)
-        if route.public:
+        if route.probe:
             peername = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             return await route.handler(
-                Call(self._plant, NOBODY, peername, request.match_info, request.query, headers, b"")
+                Call(self._plant, _NOBODY, peername, request.match_info, request.query, headers, b"")
             )
-        principal = self._access.who(
-            headers.get("Authorization"), headers.get("Host"), headers.get("Origin"), host
-        )
+        page = _page(request)
+        principal = await self._caller(route, request, host, page)
         if route.scope is not None and not principal.may(route.scope):
             raise Problem(403, f"this needs the scope {route.scope}, which the caller has not")
         if route.media and request.body_exists:  # clients give what is nothing a type of their own
@@ -257,10 +274,22 @@ class AdminServer:
                 request.query,
                 headers,
                 body,
+                page,
+                self.access,
+                self._secure or headers.get("Origin", "").startswith("https://"),
             )
             return await route.handler(call)
         finally:
             self._turns.release()
+
+    async def _caller(self, route: Route, request: web.Request, address: str, page: Page) -> Principal:
+        headers = request.headers
+        host, origin = headers.get("Host"), headers.get("Origin")
+        if route.public:
+            self.access.check_page(host, origin, page)
+            return _NOBODY
+        found = self.access.who(headers.get("Authorization"), host, origin, address, page)
+        return found if isinstance(found, Principal) else await found
 
     async def _body(self, request: web.Request) -> bytes:
         limit = self._settings.max_body
@@ -295,6 +324,24 @@ def _tls(settings: HttpServer) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise AdminError(f"http_server.certfile: {error}") from None
     return context
+
+
+def _page(request: web.Request) -> Page:
+    """What a browser tells of the page that asks. Programs tell nothing, and pay nothing."""
+    headers = request.headers
+    token = request.cookies.get(COOKIE, "") if "Cookie" in headers else ""
+    mode = headers.get("Sec-Fetch-Mode", "")
+    scripted = bool(token) or headers.get("X-Requested-With") == "hookmq" or mode not in ("", "navigate")
+    site = headers.get("Sec-Fetch-Site", "")
+    if not (scripted or mode or site or "Origin" in headers):
+        return NO_PAGE
+    return Page(
+        request.method in _SAFE,
+        token,
+        headers.get(CSRF_HEADER, ""),
+        site,
+        scripted,
+    )
 
 
 def _check_media(request: web.Request, media: frozenset[str]) -> None:

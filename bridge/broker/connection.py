@@ -61,6 +61,8 @@ FLUSH_BYTES = 64 * 1024
 """Bytes of messages for one client that are written before the turn's end."""
 PIECE = 16 * 1024
 """Bytes that are decoded at a time, where more was read at once."""
+LITTLE = 4096
+"""Bytes that may wait for their turn without reading being paused."""
 UNREAD_ACKS = 64 * 1024
 """Bytes of acknowledgements beyond it that a client may leave unread before it is read no further."""
 _PUBACK = b"\x40\x02"
@@ -211,8 +213,8 @@ class Connection(asyncio.Protocol):
         self.active = True
         turn = self.broker.turn
         if turn.left <= 0 or turn.holding or self.stash:
+            turn.pause(self, little=not self.stash and len(data) < LITTLE)
             self._stash(data)
-            turn.pause(self)
             return
         turn.left -= len(data)
         if not turn.booked:
@@ -403,8 +405,11 @@ class Connection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost()
-        self.pace = None
+        if self.paused and self.stash and self.pace is None:
+            self.ended = True  # what it has sent has its turn
+        else:
+            self._lost()
+            self.pace = None
         self.broker.gone(self)
 
     def _lost(self) -> None:

@@ -68,11 +68,16 @@ class Turn:
         if not self.booked:
             self.book()
 
-    def pause(self, reader: Reader) -> None:
-        """Stop reading from a connection until its turn comes."""
+    def pause(self, reader: Reader, *, little: bool = False) -> None:
+        """Let a connection wait until its turn comes, and read no further from it.
+
+        One that has sent `little`, and may not send more, is only paused when it does: most clients wait for
+        an answer, and pausing costs two calls of the system.
+        """
+        if not little:
+            reader.transport.pause_reading()
         if not reader.paused:
             reader.paused = True
-            reader.transport.pause_reading()
             self._waiting.append(reader)
         if not self.booked:
             self.book()

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-import argon2
 from pydantic import SecretStr
 
 from bridge.config import acl, auth_jwt, http_auth
 from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
+from bridge.config.hashes import check_hash
 from bridge.config.keys import AUTH
 from bridge.config.node import Node
 from bridge.config.secret import SecretError, resolve
 from bridge.config.settings import AclCache, Auth
 from bridge.config.units import plain
-
-_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
-_SLOW_BCRYPT = 14
-"""Rounds above which one check takes seconds."""
-_OTHERS = re.compile(r"\$(1|5|6|7|y|apr1|pbkdf2[\w-]*|scrypt|s0)\$|\{(SSHA|SHA|CRYPT|PBKDF2)\w*\}|PBKDF2\$")
 
 
 def read(findings: Findings, node: Node | None, environ: Mapping[str, str]) -> Auth:
@@ -88,36 +82,6 @@ def _passwords(findings: Findings, node: Node) -> tuple[tuple[str, SecretStr], .
                 child.place, child.key, "found a user name of the wrong length, expected 1 to 65535 bytes"
             )
             continue
-        _hash(findings, child, secret)
+        check_hash(findings, child, secret)
         users[name] = SecretStr(secret)
     return tuple(users.items())
-
-
-def _hash(findings: Findings, node: Node, secret: str) -> None:
-    """A hash that cannot be checked is an error; one of an unknown kind most likely a mistake."""
-    if secret.startswith("$argon2"):
-        try:
-            argon2.extract_parameters(secret)
-        except (argon2.exceptions.InvalidHashError, ValueError):
-            findings.error(
-                node.place,
-                node.key,
-                "found a damaged argon2 hash, expected it whole, as hookmq passwd writes it",
-            )
-    elif secret.startswith(("$2a$", "$2b$", "$2y$")):
-        if _BCRYPT.fullmatch(secret) is None:
-            findings.error(
-                node.place,
-                node.key,
-                "found a damaged bcrypt hash, expected it whole, as hookmq passwd writes it",
-            )
-        elif int(secret[4:6]) > _SLOW_BCRYPT:
-            findings.warn(
-                node, f"a bcrypt hash of {int(secret[4:6])} rounds: each login takes seconds of a core"
-            )
-    elif _OTHERS.match(secret):
-        findings.warn(
-            node,
-            "it looks like a hash of a kind that HookMQ does not know, and is taken as the password itself;"
-            " argon2id and bcrypt are known (hookmq passwd)",
-        )

@@ -8,10 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge.config.settings import AnyEndpoint, Settings
+from bridge.config.settings import AnyEndpoint, HttpServer, Settings
 
 _ALIVE = ("webhooks", "mqtt_publishers", "auth")
 """The blocks that a running process takes up."""
+_WHO = ("auth_type", "username", "password", "public_keyfile")
+"""Keys of `http_server` that it takes up too."""
 _BLOCKS = {"store": "sqlite"}
 """Fields of the settings whose block has another name in the file."""
 
@@ -80,11 +82,19 @@ def _never(endpoint: AnyEndpoint) -> bool:
     return False
 
 
+def server_taken_up(old: HttpServer | None, new: HttpServer | None) -> HttpServer | None:
+    """The `http_server` block as it is in force once `new` was taken up: who may use it is the new one's."""
+    if old is None or new is None:
+        return old
+    return old.model_copy(update={key: getattr(new, key) for key in _WHO})
+
+
 def changes(old: Settings, new: Settings, stale: Callable[[AnyEndpoint], bool] = _never) -> Changes:
     """What to do to run with `new` instead of `old`.
 
     `stale` says of an endpoint whose settings are the same whether it has changed all the same.
     """
+    old = old.model_copy(update={"http_server": server_taken_up(old.http_server, new.http_server)})
     before = {endpoint.name: endpoint for endpoint in old.receivers if endpoint.enable}
     after = {endpoint.name: endpoint for endpoint in new.receivers if endpoint.enable}
     there = {endpoint.name for endpoint in new.receivers}

@@ -8,6 +8,7 @@ from typing import Any
 from bridge.config import certs
 from bridge.config.block import build, fields, read_block
 from bridge.config.findings import Findings
+from bridge.config.hashes import check_hash
 from bridge.config.keys import HTTP_SERVER
 from bridge.config.node import Node
 from bridge.config.secret import SecretError, reveal
@@ -84,6 +85,7 @@ def _password(
     except SecretError as error:
         findings.error(at.place, "http_server.password", str(error))
         return
+    check_hash(findings, at, secret)
     if secret == WELL_KNOWN and not server.loopback:
         findings.warn(at, f"everybody knows this password, and {server.host} can be reached from elsewhere")
 

@@ -59,7 +59,10 @@ def test_an_operation(route: Any) -> None:
         kind = "application/json" if status < "300" else "application/problem+json"
         assert list(response.get("content", {kind: None})) == [kind]
     assert route.scope is None or route.scope in SCOPES
-    assert operation["security"][0] == {"bearer": [route.scope] if route.scope else []}
+    if route.public:
+        assert operation["security"] == []
+    else:
+        assert operation["security"][0] == {"bearer": [route.scope] if route.scope else []}
 
 
 def test_operation_ids_are_unique() -> None:
