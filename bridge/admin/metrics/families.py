@@ -97,7 +97,7 @@ GLOBAL: tuple[Family, ...] = (
     Family("hookmq_mqtt_retained_bytes", "gauge", "Their size, as `mqtt.max_retained_bytes` counts it."),
     Family("hookmq_mqtt_retained_refused_total", "counter", "Messages not retained: the bound is reached."),
     Family("hookmq_mqtt_queued_messages", "gauge", "Messages that wait for a slow or absent client."),
-    Family("hookmq_mqtt_connections_total", "counter", "Network connections that were accepted."),
+    Family("hookmq_mqtt_connections_accepted_total", "counter", "Network connections that were accepted."),
     Family(
         "hookmq_mqtt_connections_refused_total",
         "counter",

@@ -94,7 +94,7 @@ def _broker(plant: Plant, queued: int) -> Values:
         "hookmq_mqtt_retained_bytes": one(broker.retained.bytes),
         "hookmq_mqtt_retained_refused_total": one(broker.retained.refused),
         "hookmq_mqtt_queued_messages": one(queued),
-        "hookmq_mqtt_connections_total": one(stats.connections),
+        "hookmq_mqtt_connections_accepted_total": one(stats.connections),
         "hookmq_mqtt_connections_refused_total": by(stats.refused_by, REFUSED),
         "hookmq_mqtt_auth_failures_total": by(stats.auth_failures, UNPROVED),
         "hookmq_mqtt_protocol_errors_total": one(stats.protocol_errors),
