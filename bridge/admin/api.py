@@ -18,6 +18,7 @@ from bridge.admin import (
 )
 from bridge.admin.access import Access, AccessError
 from bridge.admin.api_keys import ApiKeys
+from bridge.admin.dashboard import calls as dashboard
 from bridge.admin.dashboard.assets import Assets
 from bridge.admin.routes import Plant, Route
 from bridge.admin.server import AdminError, AdminServer
@@ -29,6 +30,7 @@ def all_routes() -> list[Route]:
     """Every call of the API, and that of the document which describes them all."""
     routes = [
         *signing_in.ROUTES,
+        *dashboard.ROUTES,
         *events.ROUTES,
         *endpoint_routes.ROUTES,
         *delivery_routes.ROUTES,

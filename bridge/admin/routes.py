@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from aiohttp import web
@@ -24,6 +24,9 @@ from bridge.delivery.webhooks import Webhooks
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
 from bridge.sources.intake import Intake
+
+if TYPE_CHECKING:
+    from bridge.admin.dashboard.live import Live
 
 STORED_S = 30.0
 """How long an answer waits for the store before the caller is told that nobody knows."""
@@ -47,6 +50,10 @@ class Plant(Protocol):
     rates: Rates
     replays: Replays
     settings: Settings
+
+    @property
+    def live(self) -> Live:
+        """What the dashboard looks at."""
 
     @property
     def attempts(self) -> AttemptRecorder | None:
