@@ -9,8 +9,10 @@ from typing import Any
 
 from aiohttp import web
 
+from bridge.admin.endpoint_schemas import STATES
+from bridge.admin.listing import MAX_SEARCH, SOURCES, listed
 from bridge.admin.managed import Changed, Conflict, Forbidden, Invalid, Made, ManagedSettings, NotThere
-from bridge.admin.pages import PAGE_PARAMETERS, page_of, read_cursor, write_cursor
+from bridge.admin.pages import PAGE_PARAMETERS
 from bridge.admin.problems import Problem, answer
 from bridge.admin.routes import (
     JSON_TYPES,
@@ -112,23 +114,7 @@ class Crud:
         return answer(body, status, headers=headers)
 
     async def _list(self, call: Call) -> web.Response:
-        limit, cursor = page_of(call.query)
-        managed = self.of(call.plant)
-        ids = managed.ids()
-        begin = 0
-        if cursor is not None:
-            (last,) = read_cursor(cursor, str)
-            begin = ids.index(last) + 1 if last in ids else len(ids)
-        chosen = ids[begin : begin + limit]
-        lanes = {lane.name: lane for lane in call.plant.webhooks.lanes}
-        more = begin + limit < len(ids)
-        return answer(
-            {
-                "data": [managed.show(one, lanes) for one in chosen],
-                "next": write_cursor(chosen[-1]) if more else None,
-                "total": len(ids),
-            }
-        )
+        return answer(await listed(call.plant, self.of(call.plant), call.query))
 
     async def _create(self, call: Call) -> web.Response:
         call.must_be_able_to_store()
@@ -180,10 +166,10 @@ class Crud:
                     "operationId": f"list{name}s",
                     "summary": f"All {noun}s, those of the file first.",
                     "tags": [tag],
-                    "parameters": list(PAGE_PARAMETERS),
+                    "parameters": [*_SEARCH, *PAGE_PARAMETERS],
                     "responses": {
                         "200": {"description": "A page of them.", "content": json_content(f"{name}Page")},
-                        "422": problem_response("A limit or a cursor that is none."),
+                        "422": problem_response("A parameter that cannot be."),
                     },
                 },
             ),
@@ -260,6 +246,22 @@ class Crud:
         )
 
 
+_SEARCH = (
+    {
+        "name": "q",
+        "in": "query",
+        "description": "A part of the id, the description or the address, in any case.",
+        "schema": {"type": "string", "maxLength": MAX_SEARCH},
+    },
+    {"name": "state", "in": "query", "schema": {"type": "string", "enum": list(STATES)}},
+    {"name": "source", "in": "query", "schema": {"type": "string", "enum": list(SOURCES)}},
+    {
+        "name": "figures",
+        "in": "query",
+        "description": "With what each does now.",
+        "schema": {"type": "boolean", "default": False},
+    },
+)
 _IF_MATCH = {
     "name": "If-Match",
     "in": "header",

@@ -64,6 +64,10 @@ MANAGED = {
     "created": _TIME,
     "changed": _TIME,
     "created_by": _TEXT,
+    "figures": {
+        "oneOf": [ref("Figures"), {"type": "null"}],
+        "description": "In a list, where they are asked for; null: it is not served.",
+    },
 }
 """What is known of one that was made over the API."""
 _ENDPOINT = obj(
@@ -123,6 +127,22 @@ SCHEMAS: dict[str, Any] = {
     "Endpoint": _ENDPOINT,
     "EndpointChanged": _CHANGED,
     "EndpointPage": page("Endpoint", {"total": _COUNT}),
+    "Figures": obj(
+        {
+            "delivered": _COUNT,
+            "failed": {"type": "integer", "description": "Attempts."},
+            "queued": _COUNT,
+            "in_flight": _COUNT,
+            "dead": _COUNT,
+            "delivered_per_s": _NUMBER,
+            "failed_per_s": _NUMBER,
+            "success_share": {
+                "type": ["number", "null"],
+                "description": "Of the attempts of the last minute, or since the start where there was none, "
+                "0 to 1; null: none was made.",
+            },
+        }
+    ),
     "RotateSecret": {
         "type": "object",
         "additionalProperties": False,

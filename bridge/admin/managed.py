@@ -21,8 +21,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from bridge.admin.stored import Row, StoredRows
+from bridge.config import mask
 from bridge.config.json_node import MAX_BYTES, Fault, merge_patch, text_of
-from bridge.config.settings import AnyEndpoint, Trust
+from bridge.config.settings import AnyEndpoint, Endpoint, Trust
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.lane import Lane
 from bridge.delivery.webhooks import Broken, Webhooks
@@ -305,6 +306,20 @@ class ManagedSettings(Generic[Kind]):
         if settings is None:
             return {**shown, **self._unread(row.document), "state": "off", "reason": self._why(identifier)}
         return {**shown, **self._shown(settings), **self._state(settings, lanes)}
+
+    def gist(self, identifier: str, lanes: Mapping[str, Lane]) -> tuple[str, str, str]:
+        """What a search looks at: source, state, and the texts of one, without secrets. Raises NotThere."""
+        settings = self._of_file(identifier)
+        source = "api" if settings is None else "file"
+        if settings is None:
+            settings = self._made.get(identifier)
+        if settings is None:
+            shown = self.show(identifier, lanes)
+            texts = (shown.get(name) for name in ("description", "url", "server"))
+            return source, shown["state"], "\n".join([identifier, *(str(text) for text in texts if text)])
+        address = mask.url(settings.url if isinstance(settings, Endpoint) else settings.server)
+        state: str = self._state(settings, lanes)["state"]
+        return source, state, f"{identifier}\n{settings.note}\n{address}"
 
     def _why(self, identifier: str) -> str:
         name = self.lane_of(identifier)

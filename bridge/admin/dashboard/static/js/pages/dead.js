@@ -1,0 +1,169 @@
+/** Dead letters, grouped by endpoint and cause; shown, replayed, purged. */
+
+import * as api from "../api.js";
+import { openDelivery } from "../delivery.js";
+import { confirm } from "../dialog.js";
+import { add, h } from "../dom.js";
+import * as f from "../format.js";
+import { createTable, cursorList, filterBar, noMatch } from "../table.js";
+import { button, emptyState, toast } from "../ui.js";
+import { suggestEndpoints } from "../suggest.js";
+
+const REFRESH_S = 5;
+
+export async function page(ctx) {
+  if (ctx.query.get("cause") !== null && ctx.query.get("endpoint")) await letters(ctx);
+  else await groups(ctx);
+}
+
+const groupHash = (group) => `#/dead${api.query({ endpoint: group.endpoint }) || "?"}&cause=${encodeURIComponent(group.cause)}`;
+
+// -- groups ---------------------------------------------------------------------------------------------------
+
+async function groups(ctx) {
+  ctx.head({ title: "Dead letters", lead: "Events that had their last attempt. They are kept until they are sent again, purged, or too old." });
+  const may = ctx.may("endpoints:write");
+  const filters = filterBar(ctx, [{ name: "endpoint", label: "Endpoint", placeholder: "id", list: [] }], () => list.restart());
+  suggestEndpoints(filters.element.querySelector("input"), ctx.signal);
+  const table = createTable({
+    caption: "Dead letters by endpoint and cause",
+    rowKey: (row) => `${row.endpoint}\n${row.cause}`,
+    onopen: (row) => ctx.go(groupHash(row)),
+    columns: [
+      { key: "cause", label: "Cause", head: true, className: "cell-wide", cell: (row) => h("a", { class: "cell-main", href: groupHash(row) }, row.cause || "unknown") },
+      { key: "endpoint", label: "Endpoint", className: "cell-endpoint", cell: (row) => h("a", { href: `#/endpoints/${encodeURIComponent(row.endpoint)}`, title: row.endpoint }, row.endpoint) },
+      { key: "count", label: "Letters", className: "num", cell: (row) => f.count(row.count) },
+      { key: "first", label: "First", cell: (row) => f.when(row.first) },
+      { key: "last", label: "Last", cell: (row) => f.when(row.last) },
+      may && {
+        key: "actions",
+        label: "",
+        className: "num",
+        cell: (row) =>
+          h(
+            "div",
+            { class: "cell-actions" },
+            button("Replay", { kind: "quiet", "aria-label": `Replay ${f.count(row.count)} of ${row.endpoint}: ${row.cause}`, onclick: () => replay(ctx, chosen(row), row.count, () => list.refresh({ quiet: true })) }),
+            button("Purge", { kind: "quiet", "aria-label": `Purge ${f.count(row.count)} of ${row.endpoint}: ${row.cause}`, onclick: () => purge(ctx, chosen(row), row.count, () => list.refresh({ quiet: true })) }),
+          ),
+      },
+    ].filter(Boolean),
+    empty: () => (filters.any() ? noMatch(filters) : emptyState("No dead letters", "Every event was delivered, or still has attempts to come.")),
+  });
+  const list = cursorList({
+    table,
+    noun: "groups",
+    signal: ctx.signal,
+    load: (cursor, limit) => api.get(api.paths.deadGroups + api.query({ ...filters.values(), limit, cursor }), { signal: ctx.signal }),
+  });
+  ctx.root.append(filters.element, h("div", { class: "card card-flush" }, table.element, list.pager.element));
+  await list.refresh();
+  ctx.every(REFRESH_S, () => list.refresh({ quiet: true }));
+}
+
+const chosen = (group) => ({ endpoint: group.endpoint, cause: group.cause });
+
+/** Send the letters of a group or a selection again. */
+function replay(ctx, what, n, after) {
+  return confirm({
+    title: "Replay these dead letters?",
+    text: `${f.plural(n, "event")} will be sent again, with ${n === 1 ? "its id" : "their ids"}.`,
+    action: "Replay",
+    work: async () => {
+      const done = await api.post(`${api.paths.dead}/replay`, what);
+      toast("ok", `${f.plural(done.replayed ?? done.count ?? n, "event")} will be sent again.`);
+      after();
+    },
+  });
+}
+
+/** Give the letters up for good. */
+function purge(ctx, what, n, after) {
+  return confirm({
+    title: "Purge these dead letters?",
+    text: `${f.plural(n, "event")} will never be delivered to this endpoint. This cannot be taken back.`,
+    action: "Purge",
+    danger: true,
+    typed: n > 100 ? "purge" : "",
+    work: async () => {
+      const done = await api.post(`${api.paths.dead}/purge`, what);
+      toast("ok", `${f.plural(done.purged ?? done.count ?? n, "dead letter")} purged.`);
+      after();
+    },
+  });
+}
+
+// -- letters of a group ---------------------------------------------------------------------------------------
+
+async function letters(ctx) {
+  const endpoint = ctx.query.get("endpoint");
+  const cause = ctx.query.get("cause");
+  const what = { endpoint, cause };
+  const may = ctx.may("endpoints:write");
+  const picked = new Set();
+  const all = h("span");
+  const replayButton = button("Replay all", { kind: "primary", onclick: () => act(replay) });
+  const purgeButton = button("Purge all", { kind: "danger", onclick: () => act(purge) });
+  ctx.head({ title: cause || "unknown cause", lead: h("span", null, "Dead letters of ", h("a", { href: `#/endpoints/${encodeURIComponent(endpoint)}` }, endpoint), all), back: ["Dead letters", "#/dead"], actions: may ? [replayButton, purgeButton] : null });
+  let total = null;
+
+  function act(work) {
+    const ids = [...picked];
+    const target = ids.length ? { endpoint, ids } : what;
+    work(ctx, target, ids.length || total || 0, () => {
+      picked.clear();
+      shown();
+      list.restart();
+    });
+  }
+  function shown() {
+    replayButton.lastElementChild.textContent = picked.size ? `Replay ${picked.size}` : "Replay all";
+    purgeButton.lastElementChild.textContent = picked.size ? `Purge ${picked.size}` : "Purge all";
+  }
+
+  const open = (row) => openDelivery(ctx, endpoint, row.id || row.delivery, { onretry: () => list.refresh({ quiet: true }) });
+  const key = (row) => row.id || row.delivery;
+  const table = createTable({
+    caption: "Dead letters",
+    rowKey: key,
+    onopen: open,
+    columns: [
+      may && {
+        key: "pick",
+        label: "",
+        className: "cell-pick",
+        cell: (row) =>
+          h("input", {
+            type: "checkbox",
+            "aria-label": `Choose ${key(row)}`,
+            checked: picked.has(key(row)),
+            onchange: (event) => {
+              if (event.target.checked) picked.add(key(row));
+              else picked.delete(key(row));
+              shown();
+            },
+          }),
+      },
+      { key: "at", label: "Given up", head: true, className: "cell-time", cell: (row) => h("button", { type: "button", class: "link-button", onclick: () => open(row) }, f.when(row.at || row.dead_since, { millis: true })) },
+      { key: "type", label: "Event", className: "cell-type", cell: (row) => row.type },
+      { key: "from", label: "Client and topic", className: "cell-from", cell: (row) => [row.clientid ? h("span", { title: row.clientid }, row.clientid) : null, row.topic ? h("span", { class: "cell-sub", title: row.topic }, row.topic) : null] },
+      { key: "attempts", label: "Attempts", className: "num", cell: (row) => f.count(row.attempts ?? row.attempt) },
+      { key: "error", label: "Last error", className: "cell-error", cell: (row) => row.error || "" },
+    ].filter(Boolean),
+    empty: () => emptyState("None is left", "They were sent again, purged, or have gone by age.", h("a", { class: "button", href: "#/dead" }, "All dead letters")),
+  });
+  const list = cursorList({
+    table,
+    noun: "dead letters",
+    signal: ctx.signal,
+    load: async (cursor, limit) => {
+      const page = await api.get(api.paths.dead + api.query({ endpoint, limit, cursor }) + `&cause=${encodeURIComponent(cause)}`, { signal: ctx.signal });
+      if (page.total !== undefined) total = page.total;
+      else if (total === null) total = page.data.length;
+      return page;
+    },
+  });
+  add(ctx.root, [h("div", { class: "card card-flush" }, table.element, list.pager.element)]);
+  await list.refresh();
+}
+

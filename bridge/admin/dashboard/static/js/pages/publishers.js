@@ -1,0 +1,55 @@
+/** MQTT publishers: events as messages at this broker or another one; their state and last error. */
+
+import * as api from "../api.js";
+import { add, h } from "../dom.js";
+import * as f from "../format.js";
+import { createTable, cursorList } from "../table.js";
+import { chip, emptyState, notice, stateChip } from "../ui.js";
+
+const REFRESH_S = 5;
+
+export async function page(ctx) {
+  ctx.head({ title: "MQTT publishers", lead: "Events as MQTT messages, at this broker or another one." });
+  const table = createTable({
+    caption: "MQTT publishers",
+    rowKey: (row) => row.id,
+    columns: [
+      { key: "id", label: "Publisher", head: true, className: "cell-wide", cell: (row) => [h("span", { class: "cell-line" }, h("span", { class: "cell-main" }, row.description || row.id), row.source === "file" ? h("span", { class: "tag" }, "File") : null), h("span", { class: "cell-sub", title: row.server }, row.server === "embedded" ? "this broker" : row.server)] },
+      { key: "state", label: "State", cell: (row) => stateChip(row.state, row.reason) },
+      { key: "connected", label: "Connection", cell: connection },
+      { key: "last", label: "Last connected", cell: (row) => f.when((row.connection || {}).last_connected) },
+      { key: "error", label: "Last error", className: "cell-error", cell: (row) => lastError(row) },
+      { key: "topic", label: "Topic", className: "cell-wide", cell: (row) => h("code", { class: "cell-clip", title: row.topic_pattern }, row.topic_pattern || "–") },
+      { key: "waiting", label: "Waiting", className: "num", cell: (row) => f.count((row.figures || {}).queued) },
+    ],
+    empty: () => emptyState("There is no publisher", "A block mqtt_publishers.<name> in the file, or POST /api/v2/mqtt/publishers, makes events into MQTT messages (docs/unified-namespace.md)."),
+  });
+  const list = cursorList({
+    table,
+    noun: "publishers",
+    signal: ctx.signal,
+    load: (cursor, limit) => api.get(api.paths.publishers + api.query({ figures: true, limit, cursor }), { signal: ctx.signal }),
+  });
+  const box = h("div", { class: "card card-flush" }, table.element, list.pager.element);
+  try {
+    await api.get(api.paths.publishers + api.query({ limit: 1 }), { signal: ctx.signal });
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    add(ctx.root, [notice("info", "This version of HookMQ does not tell of its publishers over the API. On the machine itself, hookmq status shows them.")]);
+    return;
+  }
+  ctx.root.append(box);
+  await list.refresh();
+  ctx.every(REFRESH_S, () => list.refresh({ quiet: true }));
+}
+
+function connection(row) {
+  if (!row.connection) return h("span", { class: "muted" }, row.server === "embedded" ? "needs none" : "–");
+  return row.connection.connected ? chip("ok", "Connected") : chip(row.connection.last_error ? "bad" : "off", "Not connected");
+}
+
+function lastError(row) {
+  const found = row.connection || {};
+  if (!found.last_error) return h("span", { class: "muted" }, "none");
+  return [h("span", { class: "wrap" }, found.last_error), h("span", { class: "cell-sub" }, f.when(found.last_error_at))];
+}
