@@ -59,6 +59,7 @@ from bridge.notify import Notifier
 from bridge.traces import TracingError
 
 if TYPE_CHECKING:
+    from bridge.admin.dashboard.live import Live
     from bridge.admin.server import AdminServer
     from bridge.sources.intake import Intake
     from bridge.sources.lift import Lifter
@@ -337,6 +338,14 @@ class App:
             self.admin = await open_api(self.settings.http_server, self.api_keys, self)
         except AdminError as error:
             raise StartError(str(error)) from None
+        self.live.start()
+
+    @cached_property
+    def live(self) -> Live:
+        """What the dashboard looks at; there is one where there is an HTTP API."""
+        from bridge.admin.dashboard.live import Live  # noqa: PLC0415  as above
+
+        return Live(self, self.loop)
 
     @cached_property
     def intake(self) -> Intake:
@@ -582,6 +591,7 @@ class App:
         if self.control is not None:
             self.control.close()
         if self.admin is not None:
+            self.live.close()
             self.admin.stop_accepting()
         self.broker.shut_down()
         self.system.stop()

@@ -19,6 +19,7 @@ from bridge.admin import (
 )
 from bridge.admin.access import Access, AccessError
 from bridge.admin.api_keys import ApiKeys
+from bridge.admin.dashboard import calls as dashboard
 from bridge.admin.dashboard.assets import Assets
 from bridge.admin.routes import Plant, Route
 from bridge.admin.server import AdminError, AdminServer
@@ -34,6 +35,7 @@ def all_routes(*, open_metrics: bool = False) -> list[Route]:
     routes = [
         *health.routes(open_metrics=open_metrics),
         *signing_in.ROUTES,
+        *dashboard.ROUTES,
         *events.ROUTES,
         *endpoint_routes.ROUTES,
         *delivery_routes.ROUTES,

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from bridge.admin.server import AdminServer
     from bridge.sources.lift import Lifter
 
+if TYPE_CHECKING:
+    from bridge.admin.dashboard.live import Live
+
 STORED_S = 30.0
 """How long an answer waits for the store before the caller is told that nobody knows."""
 JSON_TYPES = frozenset({"application/json"})
@@ -72,6 +75,10 @@ class Plant(Protocol):
 
     def not_ready(self) -> list[str]:
         """Why clients should not come at present, in words that tell nothing secret; empty: they may."""
+
+    @property
+    def live(self) -> Live:
+        """What the dashboard looks at."""
 
     @property
     def attempts(self) -> AttemptRecorder | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.admin import endpoint_schemas, publisher_schemas
 from bridge.admin.broker_schemas import BROKER_SCHEMAS
+from bridge.admin.dashboard import schemas as dashboard_schemas
 from bridge.admin.scopes import SCOPES
 
 TEXT: Mapping[str, Any] = {"type": "string"}
@@ -28,6 +29,7 @@ _ENCODING = {"enum": ["plain", "base64"], "default": "plain"}
 SCHEMAS: dict[str, Any] = {
     **BROKER_SCHEMAS,
     **endpoint_schemas.SCHEMAS,
+    **dashboard_schemas.SCHEMAS,
     **publisher_schemas.SCHEMAS,
     "Health": {
         "type": "object",

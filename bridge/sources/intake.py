@@ -48,6 +48,7 @@ class Prepared(NamedTuple):
     fresh: Sequence[str] = ()
     key: str | None = None
     digest: bytes = b""
+    seen: Sequence[Event] = ()  # all of them, while somebody watches
 
 
 class KeyReused(Exception):
@@ -74,6 +75,8 @@ class Intake:
         """`unknown`: what becomes of types that are not in the catalogue; `validate`: of data that is not
         what the catalogue says."""
         self.catalogue = catalogue
+        self.taken = 0  # events since the start, those that nobody wants included, repeats not
+        self.tap: Callable[[Event], None] | None = None  # is shown all of them, while somebody watches
         self._unknown = unknown
         self._validate = validate
         self._warned: set[str] = set()
@@ -149,16 +152,20 @@ class Intake:
                     raise KeyReused
                 ids = [self._id(one, scoped, at) for at, one in enumerate(events)]
                 return Prepared(Taken(ids, len(events)))
-        ids, fresh, stored, repeated = self._make(events, source, username, peername, scoped, trace)
+        ids, fresh, stored, repeated, seen = self._make(events, source, username, peername, scoped, trace)
         full = self._journal.full
         if full and any(not full.isdisjoint(event.targets) for event in stored):
             raise BacklogFull
-        return Prepared(Taken(ids, repeated), stored, fresh, scoped, digest)
+        return Prepared(Taken(ids, repeated), stored, fresh, scoped, digest, seen)
 
     def store(self, made: Prepared) -> None:
         """Let prepared events join the journal's open batch, with what a repeat is known by."""
         for event in made.events:
             self._journal.append(event)
+        self.taken += len(made.taken.ids) - made.taken.repeated
+        if made.seen and self.tap is not None:
+            for event in made.seen:
+                self.tap(event)
         for identifier in made.fresh:
             self._ids.add(identifier)
         if made.key is not None:
@@ -180,9 +187,9 @@ class Intake:
         peername: str,
         scoped: str | None,
         trace: str | None,
-    ) -> tuple[list[str], list[str], list[Event], int]:
-        """The ids of all, the given ids that are new, the events that somebody wants, and how many came
-        before."""
+    ) -> tuple[list[str], list[str], list[Event], int, list[Event]]:
+        """The ids of all, the given ids that are new, the events that somebody wants, how many came before,
+        and all new ones for who watches."""
         now = self._clock()
         ts = int(now * 1000)
         at = iso(datetime.fromtimestamp(now, UTC))
@@ -191,6 +198,7 @@ class Intake:
         ids: list[str] = []
         fresh: dict[str, None] = {}
         stored: list[Event] = []
+        seen: list[Event] = []
         repeated = 0
         for index, one in enumerate(events):
             identifier = self._id(one, scoped, index)
@@ -216,4 +224,6 @@ class Intake:
                 event.targets = rules.passing(event)
             if event.targets:
                 stored.append(event)
-        return ids, list(fresh), stored, repeated
+            if self.tap is not None:
+                seen.append(event)
+        return ids, list(fresh), stored, repeated, seen
