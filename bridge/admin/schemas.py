@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.admin import endpoint_schemas, publisher_schemas
 from bridge.admin.broker_schemas import BROKER_SCHEMAS
+from bridge.admin.dashboard import schemas as dashboard_schemas
 from bridge.admin.scopes import SCOPES
 
 TEXT: Mapping[str, Any] = {"type": "string"}
@@ -28,7 +29,23 @@ _ENCODING = {"enum": ["plain", "base64"], "default": "plain"}
 SCHEMAS: dict[str, Any] = {
     **BROKER_SCHEMAS,
     **endpoint_schemas.SCHEMAS,
+    **dashboard_schemas.SCHEMAS,
     **publisher_schemas.SCHEMAS,
+    "Health": {
+        "type": "object",
+        "required": ["status"],
+        "additionalProperties": False,
+        "properties": {"status": {"const": "ok"}},
+    },
+    "Readiness": {
+        "type": "object",
+        "required": ["status", "not_ready"],
+        "additionalProperties": False,
+        "properties": {
+            "status": {"enum": ["ready", "not ready"]},
+            "not_ready": {"type": "array", "items": TEXT, "description": "What is not, in words."},
+        },
+    },
     "Problem": {
         "type": "object",
         "description": "RFC 9457",

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 SPACE = "endpoint"
 """The state row's space goes with the lane (`lane_space`), and has this one key."""
 KEY = "health"
+FAULT_CHARACTERS = 200
 STORE_EVERY_S = 60.0
 """How often the time of failing is stored meanwhile."""
 _ROUNDS = 20_000  # of the key derivation: a guess at a secret in the settings costs as much
@@ -78,6 +79,7 @@ class Health:
         self._record = record = self._load()
         self._since = loop.time()  # of the last failure in a row, in loop time
         self._stored = self._since  # when `failing_s` was stored
+        self.fault = ""  # the last failure in words, as it came
         self.failing_s = record.failing_s
         """For how many seconds the endpoint has failed without a success, while HookMQ ran."""
         if record.off and record.settings != _digest(endpoint, record.salt):
@@ -131,6 +133,11 @@ class Health:
         return "on" if self.gate.pace.free else "slow"
 
     @property
+    def failing_for(self) -> float:
+        """For how many seconds the endpoint has failed by now, the last failure's age included."""
+        return self.failing_s + self._loop.time() - self._since if self.gate.breaker.failures else 0.0
+
+    @property
     def recovered_at(self) -> int:
         """Unix ms of when it came back last: what had failed before waits no longer. 0: never."""
         return self._record.recovered_at
@@ -152,7 +159,7 @@ class Health:
         recovered = self.gate.succeeded(now)
         self.failing_s = 0.0
         if recovered:
-            log.warning("%s: it answers again, after %s", self._endpoint.title, _span(seconds))
+            log.warning("%s: it answers again, after %s", self._endpoint.title, span(seconds))
             self._record.failing = False
             self._record.recovered_at = self._now_ms()
         if recovered or self._record.failing_s:
@@ -169,6 +176,7 @@ class Health:
         now = self._loop.time()
         first = not gate.breaker.failures
         kind = bearing(outcome)
+        self.fault = str(outcome)[:FAULT_CHARACTERS]
         asked_ms = retry_after_ms(outcome.retry_after, self._now_ms())
         asked = min(asked_ms / 1000, self._max_asked) if asked_ms is not None else None
         opened = gate.failed(number, kind, now, began, asked, self._random())
@@ -186,7 +194,7 @@ class Health:
                 "%s: %d failures in a row, the last one %s: one probe at a time until one succeeds",
                 self._endpoint.title,
                 count,
-                str(outcome)[:200],
+                self.fault,
             )
             self._record.failing = True
             self._store()
@@ -200,7 +208,7 @@ class Health:
     def _check_age(self, now: float) -> None:
         limit = self._endpoint.breaker.disable_after
         if limit is not None and self.failing_s >= limit:
-            self.switch_off(f"every attempt has failed for {_span(self.failing_s)}")
+            self.switch_off(f"every attempt has failed for {span(self.failing_s)}")
         elif now - self._stored >= STORE_EVERY_S:
             self._stored = now
             self._record.failing_s = self.failing_s
@@ -259,7 +267,7 @@ def _plain(value: Any) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """A duration in words."""
     for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= unit:

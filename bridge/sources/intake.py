@@ -48,6 +48,7 @@ class Prepared(NamedTuple):
     fresh: Sequence[str] = ()
     key: str | None = None
     digest: bytes = b""
+    seen: Sequence[Event] = ()  # all of them, while somebody watches
 
 
 class KeyReused(Exception):
@@ -74,6 +75,8 @@ class Intake:
         """`unknown`: what becomes of types that are not in the catalogue; `validate`: of data that is not
         what the catalogue says."""
         self.catalogue = catalogue
+        self.taken = 0  # events since the start, those that nobody wants included, repeats not
+        self.tap: Callable[[Event], None] | None = None  # is shown all of them, while somebody watches
         self._unknown = unknown
         self._validate = validate
         self._warned: set[str] = set()
@@ -115,12 +118,16 @@ class Intake:
         peername: str = "",
         key: str | None = None,
         body: bytes = b"",
+        trace: str | None = None,
     ) -> Taken:
         """All of the events, or none; they join the journal's open batch. Raises KeyReused, BacklogFull.
 
         `source` names who brings them, and whose `key` (Idempotency-Key) it is; `body` is what came with it.
+        `trace` is the trace context that they came with (`Event.trace`).
         """
-        made = self.prepare(events, source, username=username, peername=peername, key=key, body=body)
+        made = self.prepare(
+            *(events, source), username=username, peername=peername, key=key, body=body, trace=trace
+        )
         self.store(made)
         return made.taken
 
@@ -133,6 +140,7 @@ class Intake:
         peername: str = "",
         key: str | None = None,
         body: bytes = b"",
+        trace: str | None = None,
     ) -> Prepared:
         """What `take` would store, for `store` in the same turn. Raises KeyReused, BacklogFull."""
         scoped = None if key is None else f"{source}\0{key}"
@@ -144,16 +152,20 @@ class Intake:
                     raise KeyReused
                 ids = [self._id(one, scoped, at) for at, one in enumerate(events)]
                 return Prepared(Taken(ids, len(events)))
-        ids, fresh, stored, repeated = self._make(events, source, username, peername, scoped)
+        ids, fresh, stored, repeated, seen = self._make(events, source, username, peername, scoped, trace)
         full = self._journal.full
         if full and any(not full.isdisjoint(event.targets) for event in stored):
             raise BacklogFull
-        return Prepared(Taken(ids, repeated), stored, fresh, scoped, digest)
+        return Prepared(Taken(ids, repeated), stored, fresh, scoped, digest, seen)
 
     def store(self, made: Prepared) -> None:
         """Let prepared events join the journal's open batch, with what a repeat is known by."""
         for event in made.events:
             self._journal.append(event)
+        self.taken += len(made.taken.ids) - made.taken.repeated
+        if made.seen and self.tap is not None:
+            for event in made.seen:
+                self.tap(event)
         for identifier in made.fresh:
             self._ids.add(identifier)
         if made.key is not None:
@@ -174,9 +186,10 @@ class Intake:
         username: str | None,
         peername: str,
         scoped: str | None,
-    ) -> tuple[list[str], list[str], list[Event], int]:
-        """The ids of all, the given ids that are new, the events that somebody wants, and how many came
-        before."""
+        trace: str | None,
+    ) -> tuple[list[str], list[str], list[Event], int, list[Event]]:
+        """The ids of all, the given ids that are new, the events that somebody wants, how many came before,
+        and all new ones for who watches."""
         now = self._clock()
         ts = int(now * 1000)
         at = iso(datetime.fromtimestamp(now, UTC))
@@ -185,6 +198,7 @@ class Intake:
         ids: list[str] = []
         fresh: dict[str, None] = {}
         stored: list[Event] = []
+        seen: list[Event] = []
         repeated = 0
         for index, one in enumerate(events):
             identifier = self._id(one, scoped, index)
@@ -204,9 +218,12 @@ class Intake:
                 one.type,
                 one.payload,
                 data={**one.variables, "id": identifier, "timestamp": one.timestamp or at},
+                trace=trace,
             )
             if conditions and event.targets:
                 event.targets = rules.passing(event)
             if event.targets:
                 stored.append(event)
-        return ids, list(fresh), stored, repeated
+            if self.tap is not None:
+                seen.append(event)
+        return ids, list(fresh), stored, repeated, seen

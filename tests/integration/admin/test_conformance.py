@@ -127,6 +127,8 @@ class Server:
     def real(self, case: Case) -> None:
         """Every other request names what is there."""
         self.count += 1
+        if case.path.startswith("/api/v2/live/"):
+            case.query = {**(case.query or {}), "seconds": 1}  # else the answer has no end
         if self.count % 2:
             return
         parameters = case.path_parameters

@@ -1,0 +1,83 @@
+"""The schemas of what only the dashboard asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bridge.admin.endpoint_schemas import STATES, obj, ref
+
+_TEXT = {"type": "string"}
+_TIME = {"type": "string", "format": "date-time"}
+_COUNT = {"type": "integer", "minimum": 0}
+_MAYBE_COUNT = {"type": ["integer", "null"], "minimum": 0}
+_RATE = {"type": "number", "minimum": 0}
+_MAYBE_RATE = {"type": ["number", "null"], "minimum": 0}
+_SHARE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+
+_FIGURES: dict[str, Any] = {
+    "at": _TIME,
+    "clients": _MAYBE_COUNT,
+    "sessions": _MAYBE_COUNT | {"description": "Those of clients that are away included."},
+    "messages_in_per_s": _MAYBE_RATE,
+    "events_in_per_s": _RATE | {"description": "Of business events."},
+    "deliveries_per_s": _RATE,
+    "failures_per_s": _RATE | {"description": "Of attempts."},
+    "backlog": _COUNT | {"description": "Events that wait, for their first attempt or for a retry."},
+    "oldest_waiting_s": _MAYBE_RATE | {"description": "The age of the oldest; null: none waits."},
+    "dead": _COUNT | {"description": "Dead letters."},
+    "store_bytes": _COUNT,
+}
+
+SCHEMAS: dict[str, Any] = {
+    "Overview": obj(
+        {
+            **_FIGURES,
+            "version": _TEXT,
+            "uptime_s": _RATE,
+            "backlog_bytes": _COUNT,
+            "store_bound_bytes": _MAYBE_COUNT | {"description": "What it can grow to on its disk."},
+            "problems": {"type": "array", "items": ref("Trouble"), "description": "The worst first."},
+            "endpoints": {
+                "type": "array",
+                "items": ref("OverviewEndpoint"),
+                "description": "At most 50: those in trouble, then the busiest.",
+            },
+            "endpoints_total": _COUNT,
+            "endpoint_states": {
+                "type": "object",
+                "propertyNames": {"enum": list(STATES)},
+                "additionalProperties": _COUNT,
+            },
+        },
+        {"history": ref("OverviewHistory")},
+    ),
+    "OverviewEndpoint": obj(
+        {
+            "id": _TEXT,
+            "kind": {"enum": ["endpoint", "publisher"]},
+            "description": _TEXT,
+            "state": {"enum": list(STATES)},
+            "reason": _TEXT,
+            "deliveries_per_s": _RATE,
+            "failures_per_s": _RATE,
+            "success_share": _SHARE | {"description": "Of the attempts of the last minute."},
+            "backlog": _COUNT,
+            "oldest_waiting_s": _MAYBE_RATE,
+            "dead": _COUNT,
+        }
+    ),
+    "OverviewHistory": obj(
+        {
+            "every_s": _RATE,
+            "points": {"type": "array", "items": obj(_FIGURES), "description": "The oldest first."},
+        }
+    ),
+    "Trouble": obj(
+        {
+            "severity": {"enum": ["error", "warning", "info"]},
+            "text": _TEXT,
+            "link": {"type": "string", "description": "A page of the dashboard, or empty."},
+            "since": {"oneOf": [_TIME, {"type": "null"}]},
+        }
+    ),
+}
