@@ -85,15 +85,20 @@ class Lifter:
         self.lifted = 0
         self.repeated = 0  # came before, by their id
         self.refused = 0  # messages that no event came of
-        self._rules = [_rule(one) for one in rules]
-        self._table = PatternTable(rule.pattern for rule in self._rules)
         self._intake = intake
         self._strict = strict
         self._clock = clock
         self._cache: dict[str, _Match | None] = {}
+        self.set_rules(rules)
         self._prepared: Prepared | None = None
         self._log_at = clock()
         self._untold = 0
+
+    def set_rules(self, rules: Sequence[Lift]) -> None:
+        """Go by other rules from the next message on; it goes on counting."""
+        self._rules = [_rule(one) for one in rules]
+        self._table = PatternTable(rule.pattern for rule in self._rules)
+        self._cache.clear()
 
     @property
     def counts(self) -> dict[str, int]:

@@ -71,6 +71,52 @@ async def test_the_seed_s_topic_becomes_an_event(tmp_path: Path) -> None:
         assert len(receiver.requests) == 6
 
 
+async def test_a_reload_takes_up_the_rules(tmp_path: Path) -> None:
+    """Other ones, none, and some again where there were none; clients stay, and the counts go on."""
+    payload = json.dumps(BODY["data"]).encode()
+    async with Receiver() as receiver:
+        mes = hook(receiver.url())
+        async with (
+            HookMQ(tmp_path, mes) as hookmq,
+            await Client.connect(hookmq.port, "mes") as client,
+        ):
+
+            async def reload(text: str) -> list[str]:
+                hookmq.configure(text, mes)
+                done: dict[str, Any] = await asked(hookmq, "reload")
+                assert done["applied"], done
+                return list(done["changes"])
+
+            async def lifted() -> Any:
+                return (await asked(hookmq, "status"))["lifted"]
+
+            changed = "events.lift: changed; it holds for the messages from now on"
+            await client.publish("a/operation/completed", payload, qos=1)
+            assert await lifted() is None
+            assert await reload(events(rule("a/{event}"))) == [changed]
+            await client.publish("a/operation/completed", payload, qos=1)
+            assert await reload(events(rule("b/{event}"))) == [changed]
+            await client.publish("a/operation/completed", payload, qos=1)
+            await client.publish("b/operation/started", payload, qos=1)
+            assert await lifted() == {"events": 2, "repeated": 0, "refused": 0}
+            # what needs a restart is told so, and has no effect yet
+            done = await reload(events(rule("c/{event}"), unknown="pass"))
+            assert done == [changed, "events: changed, takes effect at the next start"]
+            await client.publish("c/of/ours", payload, qos=1)
+            await client.publish("c/operation/paused", payload, qos=1)
+            assert await lifted() == {"events": 3, "repeated": 0, "refused": 1}
+            again = events(rule("c/{event}"), unknown="pass")
+            assert await reload(again) == ["events: changed, takes effect at the next start"]
+            assert await reload("") == [changed]
+            await client.publish("c/operation/resumed", payload, qos=1)
+            assert await lifted() is None
+            assert await reload(events(rule("d/{event}"))) == [changed]
+            await client.publish("d/operation/resumed", payload, qos=1)
+            assert (await lifted())["events"] == 4
+            types = [request.json["type"] for request in await receiver.wait_count(4)]
+            assert types == [f"operation.{name}" for name in ("completed", "started", "paused", "resumed")]
+
+
 async def test_the_variables_are_fields_of_the_event(tmp_path: Path) -> None:
     """In the bodies of emqx, and in templates."""
     template = """body.template = "${variables.site} ${variables.tenant_id} ${variables.none} ${event}", \
