@@ -245,6 +245,7 @@ class App:
         await self._open_http()
         self._log_attempts()
         self.webhooks.start()
+        self.replays.resume(self.lanes, self.parked)
         await self.broker.serve()
         if self.admin is not None:
             await self.admin.serve()
