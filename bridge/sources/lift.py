@@ -26,8 +26,8 @@ from bridge.sources.intake import BacklogFull, Intake, Prepared
 log = logging.getLogger(__name__)
 
 MAX_PAYLOAD = 1 << 20
-"""Bytes of a payload that is looked into, at most. One of more than `LARGE` is read beside the loop; the worst
-one (empty lists) still holds others up for 90 ms, an ordinary one for 15."""
+"""Bytes of a payload that is looked into, at most. One of more than `LARGE` is read beside the loop; the
+worst one (empty lists) still holds others up for 90 ms, an ordinary one for 15."""
 CACHE_TOPICS = 8192
 """Topics whose rule and variables are remembered; the table is emptied when full."""
 CACHED_TOPIC = 256
