@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
+from bridge.events.event import Event
+
 
 class Carrier(Protocol):
     """What carries one request at a time: an HTTP connection, or one of the messages that may be in flight.
@@ -76,6 +78,10 @@ class Transport(Protocol):
 
     def twin(self) -> Transport:
         """Another one to the same receiver, of one carrier, with the same credentials and limits."""
+
+    def composed(self, seq: int, attempt: int, body: bytes, event: Event) -> bytes:
+        """What would be sent for an event, in the form of an HTTP request. Raises SigningError and
+        FillError."""
 
     def close(self) -> None:
         """End all at once; what is under way has no outcome."""
