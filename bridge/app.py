@@ -9,7 +9,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -55,12 +56,14 @@ from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import StoreError
 from bridge.logs import LogError, configure
 from bridge.notify import Notifier
+from bridge.traces import TracingError
 
 if TYPE_CHECKING:
     from bridge.admin.dashboard.live import Live
     from bridge.admin.server import AdminServer
     from bridge.sources.intake import Intake
     from bridge.sources.lift import Lifter
+    from bridge.traces.exporter import Exporter
 
 log = logging.getLogger("bridge")
 
@@ -139,6 +142,9 @@ class App:
         self.auth = AuthSetup(self.loop)
         self._decide_by(self.auth.build(settings.auth, self.mqtt))
         self.notify = Notifier(self.loop, self._status)
+        self.exporter: Exporter | None = None
+        if settings.tracing.enable:
+            self._trace()
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.replays = Replays(self.journal, self.retention, self._served)
         self.api_keys = ApiKeys(self.journal)
@@ -146,6 +152,7 @@ class App:
         self.control: ControlServer | None = None
         self._opened: list[str] = []
         self._watcher: asyncio.TimerHandle | None = None
+        self._watched = 0.0  # time.perf_counter() of the last look
         self._settler: asyncio.TimerHandle | None = None
         self._unsettled = 0
 
@@ -384,6 +391,45 @@ class App:
         except ControlError as error:
             log.warning("`hookmq status` and its like cannot reach this process: %s", error)
 
+    def _trace(self) -> None:
+        """Make spans. Raises TracingError."""
+        # Half a second, for those who want it.
+        from bridge.traces.exporter import Exporter  # noqa: PLC0415
+        from bridge.traces.tracer import Tracer  # noqa: PLC0415
+
+        self.exporter = Exporter(self.settings.tracing, self.settings.node.shown)
+        self.webhooks.trace(Tracer(self.settings.tracing, self.journal, self.exporter.put).watch)
+
+    @property
+    def spans(self) -> Mapping[str, int]:
+        """Spans by what became of them: exported, failed, dropped. Empty: none are made."""
+        return {} if self.exporter is None else self.exporter.counts
+
+    @property
+    def spans_waiting(self) -> int:
+        """Spans that wait for their endpoint."""
+        return 0 if self.exporter is None else self.exporter.waiting
+
+    @property
+    def longest_checkpoint(self) -> float:
+        """The longest that the loop stood still for a checkpoint of the store, in seconds."""
+        return self.store.checkpointer.longest_stop
+
+    def not_ready(self) -> list[str]:
+        """Why clients should not come at present; empty: they may."""
+        found: list[str] = []
+        if self.fatal is not None or self._closed:
+            found.append("the store is not open")
+        elif self.journal.stalled:
+            found.append("the store refuses to write")
+        if self.stopping.is_set():
+            found.append("HookMQ is about to end")
+        elif not self._started.is_set():
+            found.append("HookMQ has not started yet")
+        elif not self.broker.listening:
+            found.append("no listener is bound")
+        return found
+
     def _status(self) -> str:
         """A line for `systemctl status`."""
         clients = len(self.broker.sessions) - len(self.broker.away)
@@ -434,7 +480,12 @@ class App:
             gc.enable()
 
     def _watch(self) -> None:
-        """Let publishers wait while delivery lags more than `mqtt.max_lag`."""
+        """Let publishers wait while delivery lags more than `mqtt.max_lag`; see how long turns are."""
+        now = time.perf_counter()
+        if self._watched:
+            self.journal.turns.note(now - self._watched - WATCH_S)  # how much later than asked for
+        self.journal.turns.roll(now)
+        self._watched = now
         self._watcher = self.loop.call_later(WATCH_S, self._watch)
         max_lag = self.settings.mqtt.max_lag
         if max_lag is not None:
@@ -557,6 +608,8 @@ class App:
             self.retention.close()
             self.journal.flush()
         self.close()
+        if self.exporter is not None:
+            await asyncio.to_thread(self.exporter.close)
         # Let the goodbyes and the last acknowledgements leave the process.
         await asyncio.sleep(0)
 
@@ -631,7 +684,7 @@ async def _main(settings: Settings, reread: Reread | None) -> int:
     loop = asyncio.get_running_loop()
     try:
         app = App(settings, loop, reread)
-    except (StoreError, EndpointError, EgressError, AuthError) as error:
+    except (StoreError, EndpointError, EgressError, AuthError, TracingError) as error:
         raise StartError(str(error)) from None
     signals = 0
 

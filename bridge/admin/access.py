@@ -171,8 +171,8 @@ class Access:
     def check_host(self, host: str | None) -> None:
         """Without a password it is the browser of this machine that a foreign page would send here, under a
         name that it has made to point here. Raises Problem (403)."""
-        if self._open and not _is_local(_host_name(host)):
-            raise Problem(403, "found a foreign name in the Host header, expected localhost or 127.0.0.1")
+        if self._open:
+            only_local(host)
 
     def check_page(self, host: str | None, origin: str | None, page: Page) -> None:
         """For a call that nobody has to be known for: it comes from no other page. Raises Problem (403)."""
@@ -301,6 +301,15 @@ def _read_key(settings: HttpServer) -> bytes:
 
 def _load_key(pem: bytes) -> object:
     return jwt.algorithms.RSAAlgorithm(jwt.algorithms.RSAAlgorithm.SHA256).prepare_key(pem)
+
+
+def only_local(host: str | None) -> None:
+    """Where nobody has to say who he is: refuse a foreign page that has made its own name point here.
+
+    Raises Problem (403).
+    """
+    if not _is_local(_host_name(host)):
+        raise Problem(403, "found a foreign name in the Host header, expected localhost or 127.0.0.1")
 
 
 def _host_name(host: str | None) -> str | None:

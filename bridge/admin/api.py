@@ -10,6 +10,7 @@ from bridge.admin import (
     delivery_routes,
     endpoint_routes,
     events,
+    health,
     openapi,
     preview,
     publish,
@@ -27,9 +28,13 @@ from bridge.config.secret import SecretError
 from bridge.config.settings import HttpServer
 
 
-def all_routes() -> list[Route]:
-    """Every call of the API, and that of the document which describes them all."""
+def all_routes(*, open_metrics: bool = False) -> list[Route]:
+    """Every call of the API, and that of the document which describes them all.
+
+    `open_metrics`: /metrics asks for no credentials.
+    """
     routes = [
+        *health.routes(open_metrics=open_metrics),
         *signing_in.ROUTES,
         *dashboard.ROUTES,
         *events.ROUTES,
@@ -64,4 +69,5 @@ async def open_api(settings: HttpServer, keys: ApiKeys, plant: Plant) -> AdminSe
         raise AdminError(str(error)) from None
     except SecretError as error:
         raise AdminError(f"http_server.password: {error}") from None
-    return await AdminServer.open(settings, all_routes(), access, plant, Assets())
+    routes = all_routes(open_metrics=not plant.settings.prometheus.enable_basic_auth)
+    return await AdminServer.open(settings, routes, access, plant, Assets())

@@ -8,7 +8,15 @@ import re
 from aiohttp import web
 
 from bridge.admin.problems import Problem, answer
-from bridge.admin.routes import JSON_TYPES, Call, Route, json_content, problem_response, schema
+from bridge.admin.routes import (
+    JSON_TYPES,
+    TRACE_PARAMETERS,
+    Call,
+    Route,
+    json_content,
+    problem_response,
+    schema,
+)
 from bridge.sources.arrived import MAX_EVENTS, ArrivalError, parse
 from bridge.sources.intake import BacklogFull, KeyReused
 
@@ -42,6 +50,7 @@ async def post_events(call: Call) -> web.Response:
             peername=call.peername,
             key=key,
             body=call.body,
+            trace=call.trace,
         )
     except KeyReused:
         raise Problem(422, "this Idempotency-Key came before with another body") from None
@@ -88,7 +97,8 @@ ROUTES = (
                     "in": "header",
                     "description": "A text of your choice, the same at each repeat of this request.",
                     "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
-                }
+                },
+                *TRACE_PARAMETERS,
             ],
             "requestBody": {
                 "required": True,

@@ -72,13 +72,17 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
 def _operation(route: Route) -> dict[str, Any]:
     operation = dict(route.operation)
     errors = {**ALWAYS, **(WITH_BODY if route.media else {})}
+    if route.probe:
+        errors = {status: text for status, text in errors.items() if status in ("403", "500")}
     responses = {**operation.get("responses", {})}
     for status, text in errors.items():
         responses.setdefault(status, problem_response(text))
     operation["responses"] = dict(sorted(responses.items()))
     scopes = [route.scope] if route.scope is not None else []
     # OpenAPI 3.1: for schemes other than oauth2 the list names the roles that are needed.
-    operation["security"] = [] if route.public else [{"bearer": scopes}, {"basic": []}, {"session": scopes}]
+    operation["security"] = (
+        [] if route.public or route.probe else [{"bearer": scopes}, {"basic": []}, {"session": scopes}]
+    )
     variables = re.findall(r"\{(\w+)\}", route.path)
     named = {one["name"] for one in operation.get("parameters", ()) if one.get("in") == "path"}
     if set(variables) != named:

@@ -15,6 +15,7 @@ from bridge.admin.problems import Problem, answer
 from bridge.admin.routes import (
     JSON_OR_FORM,
     JSON_TYPES,
+    TRACE_PARAMETERS,
     Call,
     Route,
     decode_json,
@@ -26,6 +27,7 @@ from bridge.broker.routing import publish_from_outside
 from bridge.mqtt.packets import Properties, Publish
 from bridge.mqtt.reasons import ReasonCode, disconnect_name
 from bridge.mqtt.topics import valid_topic_name
+from bridge.telemetry.trace_context import TRACEPARENT, to_pairs
 
 CLIENTID = "http_api"
 """The client id of messages whose sender gives none: EMQX's word."""
@@ -140,6 +142,18 @@ def _properties(call: Call, given: PublishProperties | None) -> Properties | Non
     return made
 
 
+def _traced(call: Call, properties: Properties | None) -> Properties | None:
+    """With the request's trace context among the user properties, unless the message has one of its own."""
+    trace = call.trace
+    if trace is None:
+        return properties
+    properties = Properties() if properties is None else properties
+    pairs = properties.user_property or []
+    if all(name != TRACEPARENT for name, _ in pairs):
+        properties.user_property = [*pairs, *to_pairs(trace)]
+    return properties
+
+
 def _shown(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -181,7 +195,7 @@ async def post_emqx(call: Call) -> web.Response:
         body: PublishEmqx = _body(call, PublishEmqx)
         client = _client(call, body.clientid, 5)
         payload = _payload(body.payload, body.payload_encoding)
-        properties = _properties(call, body.properties)
+        properties = _traced(call, _properties(call, body.properties))
         packet = _packet(call, body.topic, payload, body.qos, body.retain, properties)
     except _Fault as error:
         raise Problem(400, str(error)) from None
@@ -207,7 +221,7 @@ async def post_nanomq(call: Call) -> web.Response:
             raise _Fault(f"topics: found {len(topics)}, expected 1 to {MAX_TOPICS}")
         client = _client(call, body.clientid, 4 if body.properties is None else 5)
         payload = _payload(body.payload, body.encoding)
-        properties = _properties(call, body.properties)
+        properties = _traced(call, _properties(call, body.properties))
         packets = [_packet(call, topic, payload, body.qos, body.retain, properties) for topic in topics]
     except _Fault as error:
         raise Problem(400, str(error), code=REQ_PARAM_ERROR) from None
@@ -272,6 +286,7 @@ ROUTES = (
             "summary": "Publish an MQTT message, as in EMQX.",
             "description": "Errors have `code` and `message` as EMQX's too.",
             "tags": ["publish"],
+            "parameters": list(TRACE_PARAMETERS),
             "requestBody": {"required": True, "content": json_content("PublishEmqx")},
             "responses": {
                 "200": {
@@ -299,6 +314,7 @@ ROUTES = (
             "description": "Errors have NanoMQ's `code` too: 101 not now, 102 unknown, 103 credentials, "
             "108 a parameter, 109 not JSON.",
             "tags": ["publish"],
+            "parameters": list(TRACE_PARAMETERS),
             "requestBody": {"required": True, "content": json_content("PublishNanomq")},
             "responses": {
                 "200": {"description": "Stored.", "content": json_content("ResultCode")},

@@ -24,6 +24,11 @@ from bridge.delivery.webhooks import Webhooks
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
 from bridge.sources.intake import Intake
+from bridge.telemetry.trace_context import TRACEPARENT, TRACESTATE, context
+
+if TYPE_CHECKING:
+    from bridge.admin.server import AdminServer
+    from bridge.sources.lift import Lifter
 
 if TYPE_CHECKING:
     from bridge.admin.dashboard.live import Live
@@ -50,6 +55,26 @@ class Plant(Protocol):
     rates: Rates
     replays: Replays
     settings: Settings
+    admin: AdminServer | None
+
+    @property
+    def lifter(self) -> Lifter | None:
+        """What makes business events of MQTT messages, if anything does."""
+
+    @property
+    def spans(self) -> Mapping[str, int]:
+        """Spans by what became of them: exported, failed, dropped. Empty: none are made."""
+
+    @property
+    def spans_waiting(self) -> int:
+        """Spans that wait for their endpoint."""
+
+    @property
+    def longest_checkpoint(self) -> float:
+        """The longest that the loop stood still for a checkpoint of the store, in seconds."""
+
+    def not_ready(self) -> list[str]:
+        """Why clients should not come at present, in words that tell nothing secret; empty: they may."""
 
     @property
     def live(self) -> Live:
@@ -81,6 +106,13 @@ class Call(NamedTuple):
     access: Access | None = None
     secure: bool = False  # by HTTPS, here or at a proxy in front
 
+    @property
+    def trace(self) -> str | None:
+        """The W3C trace context of the request (`Event.trace`); None where it has none that is valid."""
+        if TRACEPARENT not in self.headers:
+            return None
+        return context(*[_lines(self.headers, name) for name in (TRACEPARENT, TRACESTATE)])
+
     async def stored(self) -> None:
         """Wait until all that joined the journal so far is durable. Raises Problem (503)."""
         journal = self.plant.journal
@@ -104,6 +136,14 @@ class Call(NamedTuple):
             )
 
 
+def _lines(headers: Mapping[str, str], name: str) -> list[str]:
+    """All lines of a header; aiohttp's mapping has the first one at its name."""
+    getall = getattr(headers, "getall", None)
+    if getall is not None:
+        return list(getall(name, ()))
+    return [headers[name]] if name in headers else []
+
+
 def _finish(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
@@ -119,7 +159,7 @@ class Route(NamedTuple):
     Operation Object of OpenAPI 3.1, without what every call has: the security, and the errors 401, 403, 429,
     500 and 503. `media` are the types of a body that are taken; empty: there is no body. `members` are those
     that its errors have beside those of RFC 9457, by status and detail. `public`: whoever is not known may
-    call it too.
+    call it too. `probe`: nobody is asked who calls, and nobody waits for a turn.
     """
 
     method: str
@@ -130,6 +170,7 @@ class Route(NamedTuple):
     media: frozenset[str] = frozenset()
     members: Callable[[int, str], dict[str, Any]] | None = None
     public: bool = False
+    probe: bool = False
 
 
 def decode_json(body: bytes) -> Any:
@@ -148,6 +189,18 @@ def decode_object(body: bytes, *, empty: bool = False) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Problem(422, "expected an object", errors=[{"path": "", "message": "expected an object"}])
     return value
+
+
+TRACE_PARAMETERS: tuple[Mapping[str, Any], ...] = tuple(
+    {
+        "name": name,
+        "in": "header",
+        "description": "W3C Trace Context: goes with the event to every receiver. What is not valid is "
+        "taken for absent.",
+        "schema": {"type": "string"},
+    }
+    for name in (TRACEPARENT, TRACESTATE)
+)
 
 
 def schema(name: str) -> dict[str, str]:

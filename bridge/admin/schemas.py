@@ -31,6 +31,21 @@ SCHEMAS: dict[str, Any] = {
     **endpoint_schemas.SCHEMAS,
     **dashboard_schemas.SCHEMAS,
     **publisher_schemas.SCHEMAS,
+    "Health": {
+        "type": "object",
+        "required": ["status"],
+        "additionalProperties": False,
+        "properties": {"status": {"const": "ok"}},
+    },
+    "Readiness": {
+        "type": "object",
+        "required": ["status", "not_ready"],
+        "additionalProperties": False,
+        "properties": {
+            "status": {"enum": ["ready", "not ready"]},
+            "not_ready": {"type": "array", "items": TEXT, "description": "What is not, in words."},
+        },
+    },
     "Problem": {
         "type": "object",
         "description": "RFC 9457",

@@ -15,6 +15,7 @@ SCOPES: Mapping[str, str] = {
     "clients:read": "see clients, subscriptions, retained messages and the broker's counters",
     "clients:write": "disconnect clients, delete retained messages",
     "endpoints:write": "make, change and delete endpoints and publishers, test and replay",
+    "metrics:read": "read the metrics (`/metrics`)",
     "admin": "everything",
 }
 """Every scope with what it allows."""

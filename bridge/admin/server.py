@@ -121,6 +121,7 @@ class AdminServer:
         self._max_connections = settings.max_connections
         self._secure = settings.certfile is not None
         self._full_logged = float("-inf")
+        self.answered: dict[int, int] = {}  # requests since the start, by status
         self._loop = asyncio.get_running_loop()
         self._sockets: asyncio.Server | None = None
         application = web.Application(
@@ -225,6 +226,7 @@ class AdminServer:
         except Exception:
             log.exception("http_server: %s %s failed", request.method, request.path)
             response = problem(500, "HookMQ itself made a mistake: its log has more")
+        self.answered[response.status] = self.answered.get(response.status, 0) + 1
         response.headers["Server"] = SERVER
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -245,6 +247,11 @@ class AdminServer:
         headers = request.headers
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
         host, port = peer[:2] if peer else ("", 0)
+        if route.probe:
+            peername = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            return await route.handler(
+                Call(self._plant, _NOBODY, peername, request.match_info, request.query, headers, b"")
+            )
         page = _page(request)
         principal = await self._caller(route, request, host, page)
         if route.scope is not None and not principal.may(route.scope):

@@ -49,7 +49,7 @@ def deny(conn: Connection, client: Client, packet: Publish, source: str) -> None
     """
     for on_authorized in conn.broker.hooks.on_authorized:
         on_authorized(client, PUBLISH, packet.topic, False, source)
-    conn.broker.stats.rejected += 1
+    conn.broker.stats.reject("not_authorized")
     log.debug("client %s may not publish to %s", conn.name, shown(packet.topic))
     if conn.broker.disconnect_denied:
         _disconnect(conn, f"may not publish to {shown(packet.topic)}")

@@ -17,13 +17,24 @@ from bridge.broker.outgoing import ALIASES_OUT, start
 from bridge.broker.turn import CONNECT_WORK
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Connect, Properties
-from bridge.mqtt.reasons import ReasonCode, connack_name, connack_return_code
+from bridge.mqtt.reasons import ReasonCode, connack_name, connack_name_v5, connack_return_code
 from bridge.mqtt.wire import shown
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
 
 log = logging.getLogger(__name__)
+
+_UNPROVED = frozenset(
+    {
+        ReasonCode.BAD_USER_NAME_OR_PASSWORD,
+        ReasonCode.NOT_AUTHORIZED,
+        ReasonCode.BANNED,
+        ReasonCode.BAD_AUTHENTICATION_METHOD,
+        ReasonCode.CONNECTION_RATE_EXCEEDED,  # here: after failures, the address has to wait
+    }
+)
+"""Reasons of a refusal that lie in what the client has shown."""
 
 
 def on_connect(conn: Connection, packet: Connect) -> None:
@@ -202,7 +213,11 @@ def _refuse(conn: Connection, code: int) -> None:
     reason = connack_name(version, code)
     for on_connacked in conn.broker.hooks.on_connacked:
         on_connacked(client, reason)
-    conn.broker.stats.refused += 1
+    stats = conn.broker.stats
+    stats.refused += 1
+    stats.refuse(connack_name_v5(code))
+    if code in _UNPROVED:
+        stats.auth_failed(connack_name_v5(code))
     log.info("client %s at %s refused: %s", shown(client.clientid), conn.peername, reason)
     wire = code if version == 5 else connack_return_code(code)
     answer = encoder.encode_connack(version, False, wire)

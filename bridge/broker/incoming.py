@@ -86,6 +86,7 @@ def on_publish(conn: Connection, packet: Publish) -> None:
             hand_on(broker, message, session, matched)
     else:
         code = NO_MATCHING_SUBSCRIBERS
+        broker.stats.unsubscribed += 1
         if packet.retain:
             retain(broker, make_message(broker, client, packet, ts, number))
         for on_dropped in hooks.on_dropped:
@@ -93,8 +94,10 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     broker.stats.received += 1
     if qos == 1:
         conn.unacked += 1
+        broker.stats.received_qos1 += 1
         conn.journal.ack(conn, encoder.encode_puback(conn.version, packet.packet_id, code))
     elif qos == 2:
+        broker.stats.received_qos2 += 1
         session.await_rel(packet.packet_id)
         if session.stored:
             broker.rows.open_id(session, packet.packet_id)
@@ -134,7 +137,7 @@ def _resolve(conn: Connection, packet: Publish, properties: Properties) -> int:
 
 def _reject(conn: Connection, packet: Publish, code: int) -> None:
     """Refuse one message: MQTT 5 says so; before it, only closing keeps it unacknowledged."""
-    conn.broker.stats.rejected += 1
+    conn.broker.stats.reject(disconnect_name(code))
     if packet.qos == 0:
         return
     if conn.version < 5:

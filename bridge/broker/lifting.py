@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from bridge.broker.client import Client
 from bridge.broker.hooks import ACCEPT, Hooks
+from bridge.broker.traced import trace_of
 from bridge.mqtt.packets import Publish
 from bridge.mqtt.reasons import ReasonCode
 
@@ -20,12 +21,20 @@ class Lifter(Protocol):
     """Makes events of messages."""
 
     def offer(
-        self, topic: str, payload: bytes, clientid: str, username: str | None, peername: str, *, strict: bool
+        self,
+        topic: str,
+        payload: bytes,
+        clientid: str,
+        username: str | None,
+        peername: str,
+        *,
+        strict: bool,
+        trace: str | None = None,
     ) -> Refusal:
         """Look at a message that is not accepted yet; what is to be refused is named.
 
         `strict`: its sender can be told that its type or its data is refused. Else it is accepted, and no
-        event comes of it.
+        event comes of it. `trace`: see `Event.trace`.
         """
 
     def take(self) -> None:
@@ -48,7 +57,9 @@ class LiftHooks(Hooks):
 
     def _offer(self, client: Client, publish: Publish, *, strict: bool) -> Refusal:
         return self._lifter.offer(
-            publish.topic, publish.payload, client.clientid, client.username, client.peername, strict=strict
+            *(publish.topic, publish.payload, client.clientid, client.username, client.peername),
+            strict=strict,
+            trace=trace_of(publish.properties),
         )
 
     def on_publish(self, client: Client, publish: Publish) -> int:

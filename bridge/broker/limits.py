@@ -15,7 +15,7 @@ from bridge.broker.pace import Pace
 from bridge.broker.stats import Stats
 from bridge.broker.tokens import TokenBucket
 from bridge.config.settings import Listener, Mqtt
-from bridge.mqtt.reasons import ReasonCode
+from bridge.mqtt.reasons import ReasonCode, connack_name_v5
 
 if TYPE_CHECKING:
     from bridge.broker.connection import Connection
@@ -95,6 +95,7 @@ class Limits:
             self._stats.connections += 1
             return True
         self._stats.turned_away += 1
+        self._stats.refuse(connack_name_v5(code))
         if listener.tls or self._refusing >= self._most_refusing:
             return False
         self._refusing += 1
@@ -153,6 +154,7 @@ class Limits:
     def handshake_failed(self, connection: Connection, why: str) -> None:
         """A handshake of TLS or WebSocket that came to nothing."""
         self._stats.handshake_errors += 1
+        self._stats.refuse("handshake")
         key = connection.listener.key
         self.teller.tell(logging.INFO, f"{key} handshake", f"{key}: {connection.peername}: {why}")
 

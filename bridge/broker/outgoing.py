@@ -112,6 +112,7 @@ def enqueue(broker: Broker, session: Session, delivery: Delivery) -> bool:
 
 def give_up(broker: Broker, session: Session, delivery: Delivery, reason: str) -> None:
     """Tell of a message that its subscriber does not get."""
+    broker.stats.drop(reason)
     for on_delivery_dropped in broker.hooks.on_delivery_dropped:
         on_delivery_dropped(session.client, delivery.message, delivery.qos, delivery.retain, reason)
 

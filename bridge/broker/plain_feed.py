@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.broker.client import Client, Message
 from bridge.broker.hooks import ACCEPT, Hooks
+from bridge.broker.traced import trace_of
 from bridge.events.event import Event, EventType
 from bridge.events.rules import Rules
 from bridge.journal.journal import Journal
@@ -251,6 +252,7 @@ class PlainFeed(Hooks):
             publish.qos,
             publish.retain,
             data,
+            trace_of(publish.properties),
         )
 
     def on_published(self, client: Client, publish: Publish, ts: int, number: int) -> None:
@@ -271,6 +273,8 @@ class PlainFeed(Hooks):
                     publish.payload,
                     publish.qos,
                     publish.retain,
+                    None,
+                    None if publish.properties is None else trace_of(publish.properties),
                 )
             )
 
@@ -310,6 +314,7 @@ class PlainFeed(Hooks):
                     qos,
                     retain,
                     to if data is None else {**data, **to},
+                    None if message.properties is None else trace_of(message.properties),
                 )
             )
 

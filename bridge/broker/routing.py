@@ -11,6 +11,7 @@ from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launche
 from bridge.broker.records import RETAIN_BIT
 from bridge.broker.session import Delivery, forwardable
 from bridge.mqtt.packets import Publish
+from bridge.mqtt.reasons import disconnect_name
 
 if TYPE_CHECKING:
     from bridge.broker.queues import Kept
@@ -52,7 +53,7 @@ def publish_will(broker: Broker, client: Client, will: Will) -> None:
     for on_authorized in broker.hooks.on_authorized:
         on_authorized(client, "publish", packet.topic, allowed, source)
     if not allowed:
-        broker.stats.rejected += 1
+        broker.stats.reject("not_authorized")
         return
     # The session of that client id counts as the sender: no local ([MQTT-3.8.3-3]).
     _accept(broker, client, packet, broker.sessions.get(client.clientid))
@@ -80,7 +81,7 @@ def publish_from_outside(broker: Broker, client: Client, packet: Publish) -> Pub
     for check in hooks.on_publish:
         code = check(client, packet)
         if code:
-            broker.stats.rejected += 1
+            broker.stats.reject(disconnect_name(code))
             return Published(code)
     return _accept(broker, client, packet, None)
 
@@ -99,6 +100,7 @@ def _accept(broker: Broker, client: Client, packet: Publish, sender: Session | N
     if matched.anyone:
         hand_on(broker, message, sender, matched)
     else:
+        broker.stats.unsubscribed += 1
         for on_dropped in hooks.on_dropped:
             on_dropped(client, packet, ts, number, "no_subscribers")
     return Published(0, number, matched.anyone)
@@ -106,6 +108,7 @@ def _accept(broker: Broker, client: Client, packet: Publish, sender: Session | N
 
 def drop(broker: Broker, client: Client, publish: Publish, reason: str) -> None:
     """Tell of a PUBLISH that is not accepted although its client may publish it."""
+    broker.stats.drop(reason)
     number = broker.numbered = broker.numbered + 1
     for on_dropped in broker.hooks.on_dropped:
         on_dropped(client, publish, broker.read_at, number, reason)
@@ -165,6 +168,7 @@ def _to_match(broker: Broker, message: Message, sender: Session | None, match: M
         local = match.local
         if local is None:
             retained = message.retain and match.retain_as_published
+            broker.stats.drop("no_local")
             for on_delivery_dropped in broker.hooks.on_delivery_dropped:
                 on_delivery_dropped(sender.client, message, min(message.qos, match.qos), retained, "no_local")
             return None

@@ -146,6 +146,11 @@ class Broker:
             await one.serve()
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
+    @property
+    def listening(self) -> bool:
+        """Whether the listeners are bound."""
+        return bool(self._listening)
+
     def close_listeners(self) -> None:
         """Accept no more."""
         for one in self._listening:
@@ -311,10 +316,9 @@ class Broker:
             self.subscriptions.remove(session.clientid, topic_filter)
         self._settle_will(session)
         self._forget(session, ends=True)
-        if self.hooks.on_delivery_dropped:
-            for delivery in (*session.inflight.values(), *session.queue):
-                if not delivery.sent:
-                    give_up(self, session, delivery, "session_terminated")
+        for delivery in (*session.inflight.values(), *session.queue):
+            if not delivery.sent:
+                give_up(self, session, delivery, "session_terminated")
         if reason == "discarded":
             for on_discarded in self.hooks.on_session_discarded:
                 on_discarded(session.client)
@@ -378,6 +382,7 @@ class Broker:
                     connection.idle_since = now
                 elif now - connection.idle_since > (REFUSAL_S if connection.refusal else connect_timeout):
                     self.stats.connect_timeouts += 1
+                    self.stats.refuse("connect_timeout")
                     connection.end("connect_timeout")
             elif (
                 connection.active

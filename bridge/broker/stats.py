@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +27,35 @@ class Stats:
     protocol_errors: int = 0
     most_clients: int = 0  # connected at the same time
     most_sessions: int = 0  # at the same time, those that are away included
+    received_qos1: int = 0  # of `received`
+    received_qos2: int = 0
+    unsubscribed: int = 0  # messages accepted that nobody had subscribed to
+    # By reason, each of a bounded number of names.
+    rejected_by: dict[str, int] = field(default_factory=dict)  # `rejected`
+    dropped_by: dict[str, int] = field(default_factory=dict)  # deliveries given up, by a bound or otherwise
+    refused_by: dict[str, int] = field(default_factory=dict)  # connections turned away, and CONNECTs refused
+    auth_failures: dict[str, int] = field(default_factory=dict)  # of those: for what the client has shown
+
+    def reject(self, reason: str) -> None:
+        """A message is refused."""
+        self.rejected += 1
+        _count(self.rejected_by, reason)
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Subscribers do not get a message."""
+        _count(self.dropped_by, reason, count)
+
+    def refuse(self, reason: str) -> None:
+        """A connection, or a CONNECT, is refused."""
+        _count(self.refused_by, reason)
+
+    def auth_failed(self, reason: str) -> None:
+        """It was refused for what the client has shown, or not shown."""
+        _count(self.auth_failures, reason)
+
+
+def _count(counts: dict[str, int], reason: str, more: int = 1) -> None:
+    counts[reason] = counts.get(reason, 0) + more
 
 
 def counts(broker: Broker) -> dict[str, int]:

@@ -29,6 +29,7 @@ from bridge.config.body_kinds import (
 from bridge.config.foreign import NO_EFFECT, NOT_YET, WEBHOOK_KEYS
 from bridge.config.kinds import (
     ADDRESS,
+    ENDPOINT_URL,
     HEADER_NAME,
     NETWORKS,
     ORIGINS,
@@ -63,6 +64,7 @@ from bridge.config.settings import (
     Mqtt,
     MqttPublisher,
     NodeSettings,
+    Prometheus,
     RateLimit,
     Receiver,
     RetryPolicy,
@@ -72,6 +74,7 @@ from bridge.config.settings import (
     SysEvents,
     SysTopics,
     Tls,
+    Tracing,
 )
 from bridge.config.units import (
     BOOL,
@@ -611,6 +614,22 @@ SYS_TOPICS = Block(
     ),
 )
 
+PROMETHEUS = Block("prometheus", _keys(Prometheus, {"enable_basic_auth": BOOL}))
+TRACING = Block(
+    "tracing",
+    _keys(
+        Tracing,
+        {
+            "enable": BOOL,
+            "endpoint": ENDPOINT_URL,
+            "sample_ratio": FLOAT,
+            "max_queue_size": INT,
+            "scheduled_delay": SECONDS,
+            "timeout": SECONDS,
+        },
+    ),
+)
+
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
 
 BLOCKS = (
@@ -636,6 +655,8 @@ BLOCKS = (
     EVENTS,
     LIFT,
     SYS_TOPICS,
+    PROMETHEUS,
+    TRACING,
 )
 
 BLOCK_NAMES = (
@@ -652,6 +673,8 @@ BLOCK_NAMES = (
     "http_server",
     "events",
     "sys_topics",
+    "prometheus",
+    "tracing",
 )
 ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)
 LISTENER_KINDS = tuple(LISTENERS)

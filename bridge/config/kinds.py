@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -240,3 +241,33 @@ def _read_origins(node: Node, bounds: Range) -> tuple[str, ...]:
 
 URL_PATH = Kind("path", _read_url_path, quote)
 ORIGINS = Kind("list of origins", _read_origins, _show_networks)
+
+# --- where spans go -----------------------------------------------------------------------------------------
+
+
+def _read_endpoint_url(node: Node, bounds: Range) -> str:
+    possible = (
+        "a URL such as http://127.0.0.1:4318/v1/traces, without user, password and query"
+        " (the variable OTEL_EXPORTER_OTLP_HEADERS holds what proves who calls)"
+    )
+    text = (plain(node) or "").strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise Bad(possible) from None
+    wrong = (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or port == 0
+        or "@" in parts.netloc
+        or "?" in text
+        or "#" in text
+        or re.search(r"[^\x21-\x7e]", text)
+    )
+    if wrong:
+        raise Bad(possible)
+    return text
+
+
+ENDPOINT_URL = Kind("URL", _read_endpoint_url, quote)

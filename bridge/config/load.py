@@ -22,19 +22,32 @@ from bridge.config import (
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
 from bridge.config.foreign import NO_EFFECT, NODE_KEYS, NOT_YET
-from bridge.config.keys import BLOCK_NAMES, LOG, MQTT, NODE, ROOTS, STORE, SYS_TOPICS
+from bridge.config.keys import (
+    BLOCK_NAMES,
+    LOG,
+    MQTT,
+    NODE,
+    PROMETHEUS,
+    ROOTS,
+    STORE,
+    SYS_TOPICS,
+    TRACING,
+)
 from bridge.config.node import Node, Place
 from bridge.config.older import Older
 from bridge.config.report import Report
 from bridge.config.settings import (
+    HttpServer,
     Log,
     Mqtt,
     NodeSettings,
+    Prometheus,
     Rotation,
     Settings,
     StoreSettings,
     SysEvents,
     SysTopics,
+    Tracing,
 )
 from bridge.config.units import plain, show_size
 
@@ -107,7 +120,9 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
         "auth": auth.read(findings, root.get("auth"), env),
         "egress": egress.read(findings, root.get("egress")),
         "http_server": http_server.read(findings, root.get("http_server"), env),
+        "tracing": _tracing(findings, root.get("tracing")),
     }
+    values["prometheus"] = _prometheus(findings, root.get("prometheus"), values["http_server"])
     if any(m.level == "error" for m in findings.messages):
         return None
     made = build(findings, Settings, values, root)
@@ -219,3 +234,30 @@ def _store(findings: Findings, node: Node | None) -> StoreSettings:
         return StoreSettings()
     made = build(findings, StoreSettings, fields(values, STORE, StoreSettings), node)
     return made if isinstance(made, StoreSettings) else StoreSettings()
+
+
+def _tracing(findings: Findings, node: Node | None) -> Tracing:
+    values = read_block(findings, node, TRACING)
+    if node is None:
+        return Tracing()
+    made = build(findings, Tracing, fields(values, TRACING, Tracing), node)
+    return made if isinstance(made, Tracing) else Tracing()
+
+
+def _prometheus(findings: Findings, node: Node | None, server: HttpServer | None) -> Prometheus:
+    values = read_block(findings, node, PROMETHEUS)
+    if node is None:
+        return Prometheus()
+    made = build(findings, Prometheus, fields(values, PROMETHEUS, Prometheus), node)
+    if not isinstance(made, Prometheus):
+        return Prometheus()
+    if not made.enable_basic_auth and server is not None and not server.loopback:
+        at = values["enable_basic_auth"][0]
+        findings.error(
+            at.place,
+            at.key,
+            f"found false, and http_server.ip_addr is {server.host}: whoever reaches that address could read"
+            " /metrics; expected true (an API key with the scope metrics:read is good), or"
+            " http_server.ip_addr = 127.0.0.1",
+        )
+    return made

@@ -511,6 +511,23 @@ class HttpServer(_Block):
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
+class Prometheus(_Block):
+    """The `prometheus` block: `GET /metrics` of the HTTP server."""
+
+    enable_basic_auth: bool = True  # False: without credentials, where `http_server` is on loopback
+
+
+class Tracing(_Block):
+    """The `tracing` block: spans by OTLP over HTTP (the extra `otel`)."""
+
+    enable: bool = False
+    endpoint: str = "http://127.0.0.1:4318/v1/traces"
+    sample_ratio: float = Field(default=0.01, ge=0, le=1)  # of events that come without a trace context
+    max_queue_size: int = Field(default=2048, ge=16, le=1_000_000)  # spans that wait for the endpoint
+    scheduled_delay: float = Field(default=1.0, ge=0.01, le=3600)  # s between two exports
+    timeout: float = Field(default=10.0, ge=0.1, le=3600)  # s of one export
+
+
 class Lift(_Block):
     """One entry of `events.lift`: which MQTT messages are business events (bridge.sources.lift)."""
 
@@ -556,6 +573,8 @@ class Settings(_Block):
     events: DomainEvents = DomainEvents()
     sys_topics: SysTopics = SysTopics()
     http_server: HttpServer | None = None  # None: there is no HTTP API
+    prometheus: Prometheus = Prometheus()
+    tracing: Tracing = Tracing()
 
     @property
     def receivers(self) -> tuple[AnyEndpoint, ...]:

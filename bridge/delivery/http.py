@@ -23,6 +23,7 @@ from bridge.delivery.connect import ConnectError, Progress
 from bridge.delivery.faults import cause, plain_text
 from bridge.delivery.proxy import refused
 from bridge.delivery.retry import ErrorKind, Outcome
+from bridge.telemetry.trace_context import into_request
 
 if TYPE_CHECKING:
     from bridge.delivery.pool import Pool
@@ -140,6 +141,11 @@ class Connection(asyncio.Protocol):
             request = pool.request(seq, attempt, body)
         else:
             request = compose(pool, seq, attempt, body, self.event)
+        event = self.event
+        if event is not None and event.trace is not None:
+            trace = pool.trace_of(seq, event, self.row)
+            if trace is not None:
+                request = into_request(request, trace)
         self._request = request
         self._received = 0
         self.busy = True

@@ -230,6 +230,8 @@ class Lane(Outcomes):
         """Count on where the lane counted that this one comes in place of."""
         self.matched, self.delivered = before.matched, before.delivered
         self.failed, self.retried = before.failed, before.retried
+        self.failures, self.grouped, self.buried = before.failures, before.grouped, before.buried
+        self.timed, self.timed_s = before.timed, before.timed_s
         self.bounds.expired, self.bounds.expired_bytes = before.bounds.expired, before.bounds.expired_bytes
 
     # -- in and out ------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from bridge.delivery.permission import Asked
 from bridge.delivery.retry import GiveUp, Outcome, RetryAt, decide
 from bridge.delivery.rows import Outbox, Row
 from bridge.delivery.sending import Sender
+from bridge.delivery.timings import Timings, result
 from bridge.delivery.transport import Carrier
 from bridge.events.event import Event
 from bridge.journal.codec import event_size
@@ -48,8 +49,15 @@ class Outcomes(Sender):
         self.delivered = 0  # events
         self.failed = 0  # attempts
         self.retried = 0  # attempts that were not an event's first
+        self.grouped = 0  # events delivered beside the first one of their request
+        self.buried = 0  # events that became dead letters since the start
+        self.failures: dict[str, int] = {}  # failed attempts by `result`
         self.dead = state.dead  # dead letters
+        self.timings = Timings()  # of this endpoint alone, until it is given the common ones
+        self.timed = 0  # successful attempts whose time was taken
+        self.timed_s = 0.0
         self.attempts: AttemptSink | None = None  # told of every attempt
+        self.tracing: AttemptSink | None = None  # and this one too
         super().__init__(
             *(endpoint, state, outbox, loop, clock, random),
             network=network,
@@ -65,6 +73,10 @@ class Outcomes(Sender):
     def _succeeded(self, connection: Carrier) -> None:
         if self.attempts is not None:
             self.attempts.succeeded(connection)
+        if self.tracing is not None:
+            self.tracing.succeeded(connection)
+        if not self.dirty:
+            self._take_time(connection)
         row: Row | None = connection.row
         if self._gate.strict:
             if self._health.succeeded():
@@ -85,6 +97,14 @@ class Outcomes(Sender):
         else:
             self._go_on(connection)
 
+    def _take_time(self, connection: Carrier) -> None:
+        """The first success since the last commit: the one of this turn whose time is taken."""
+        spent = max(self._loop.time() - connection.began, 0.0)
+        self.timed += 1
+        self.timed_s += spent
+        self.timings.succeeded.observe(spent)
+        self.timings.way.observe(max(self._clock() - connection.event.ts / 1000, 0.0))
+
     def _delivered(self, event: Event, row: Row | None) -> None:
         if row is None:
             self.delivered += 1
@@ -95,6 +115,7 @@ class Outcomes(Sender):
                 self._retries.release(key)
             return
         self.delivered += len(row.seqs)
+        self.grouped += len(row.seqs) - 1
         if row.attempt:
             self.retried += 1
         self._retries.settle(row)
@@ -111,6 +132,10 @@ class Outcomes(Sender):
             return
         if self.attempts is not None:
             self.attempts.failed(connection, outcome)
+        if self.tracing is not None:
+            self.tracing.failed(connection, outcome)
+        self.timings.failed.observe(max(self._loop.time() - connection.began, 0.0))
+        self._count_failure(outcome)
         was_off = bool(self._health.off)
         row: Row | None = connection.row
         early = self._health.failed(connection.seq, outcome, connection.began)
@@ -142,7 +167,12 @@ class Outcomes(Sender):
         """No request could be made of an event: a fault of our own."""
         if self.attempts is not None:
             self.attempts.unsent(seq, 1 if row is None else row.attempt + 1, event, outcome)
+        self._count_failure(outcome)
         self._settle_failure(seq, event, row, outcome)
+
+    def _count_failure(self, outcome: Outcome) -> None:
+        kind = result(outcome)
+        self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def _asked(self, asked: Asked) -> None:
         """The endpoint was asked whether it wants events."""
@@ -172,6 +202,7 @@ class Outcomes(Sender):
             for each in row.seqs:
                 self._failures.dead(each, decision.reason)
             self.dead += len(row.seqs)
+            self.buried += len(row.seqs)
             self._retries.bury(row, now, error)
         else:  # the policy takes it for a success
             self._delivered(event, row)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Container
 
 from bridge.delivery.compose import composer, pieces
 from bridge.delivery.connect import Connector, Network
+from bridge.delivery.handing_on import TraceOf, as_it_came
 from bridge.delivery.http import Connection
 from bridge.delivery.request import request_maker
 from bridge.delivery.retry import Outcome
@@ -55,6 +56,7 @@ class Pool:
         self.head = b""
         self.pieces = (b"", b"", b"")  # of a head with marks
         self._set_head(target.head)
+        self.trace_of: TraceOf = as_it_came  # for events that have a trace context
         self.success = success  # statuses
         self.size = size
         self.timeout = timeout

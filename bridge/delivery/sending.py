@@ -335,6 +335,12 @@ class Sender:
         row.keys = (key,)
         self._unsendable(seq, event, row, Outcome(error="body", text=str(error)))
 
+    def carried(self, connection: Carrier) -> list[Event]:
+        """The events of the request that a connection carries, until its outcome is settled."""
+        if self._batcher is not None:
+            return self._batcher.out.get(connection.seq) or [connection.event]
+        return [connection.event]
+
     def body(self, seq: int, event: Event) -> bytes:
         """The body of a request that carries this one event."""
         if self._batcher is not None:

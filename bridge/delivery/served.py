@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from bridge.delivery.mqtt.guard import not_published
 from bridge.delivery.mqtt.place import client_id
 from bridge.delivery.parked import Parked
 from bridge.delivery.progress import Progress
+from bridge.delivery.timings import Timings
 from bridge.events.event import EventType
 from bridge.events.expression import ExpressionError, Where, compile_where
 from bridge.events.formats import is_detailed
@@ -57,6 +58,8 @@ class Served:
         self.lanes: list[Lane] = []  # those that are served: the file's in its order, then the managed ones
         self.parked: list[Parked] = []
         self.attempts: AttemptRecorder | None = None
+        self.timings = Timings()
+        self.tracing: Callable[[Lane], None] | None = None
         self.progress = Progress(journal.touch, loop.time)
         self.dead_bounds = DeadBounds(journal, loop)
         self.waiting: dict[int, int] = {}  # by lane: events from before the start
@@ -124,6 +127,9 @@ class Served:
         self._files[endpoint.name] = files_digest(endpoint)
         if self.attempts is not None:
             self._log_attempts(lane, self.attempts)
+        lane.timings = self.timings
+        if self.tracing is not None:
+            self.tracing(lane)
         return lane
 
     def _log_attempts(self, lane: Lane, recorder: AttemptRecorder) -> None:
@@ -206,6 +212,12 @@ class Served:
         self.attempts = recorder
         for lane in self.lanes:
             self._log_attempts(lane, recorder)
+
+    def trace(self, watch: Callable[[Lane], None]) -> None:
+        """Have `watch` see to the traces of every lane; before the start."""
+        self.tracing = watch
+        for lane in self.lanes:
+            watch(lane)
 
     def start(self) -> None:
         """Begin to deliver. Raises StoreError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
+from bridge.delivery.handing_on import TraceOf
 from bridge.events.event import Event
 
 
@@ -53,11 +54,13 @@ class Transport(Protocol):
     """The carriers to one receiver, at most `size` of them; `timeout` in seconds bounds an attempt.
 
     The owner sets `on_success(carrier)`, `on_failure(carrier, outcome)`, and `on_free()` (one may be free
-    again though nothing has ended). All are called from the loop, never from inside a method.
+    again though nothing has ended). All are called from the loop, never from inside a method. `trace_of` says
+    what trace context goes with an event that has one.
     """
 
     size: int
     timeout: float
+    trace_of: TraceOf
     on_success: Callable[[Any], None]
     on_failure: Callable[[Any, Any], None]
     on_free: Callable[[], None]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bridge.config.settings import AnyEndpoint, Endpoint, MqttPublisher, Trust
 from bridge.delivery.connect import Network
 from bridge.delivery.errors import EndpointError
+from bridge.delivery.handing_on import none
 from bridge.delivery.mqtt import wire_mqtt
 from bridge.delivery.oauth2 import TokenSource, make_token_source
 from bridge.delivery.permission import Permission, sender_name
@@ -17,6 +18,7 @@ from bridge.delivery.retry import Policy
 from bridge.delivery.target import BODILESS, Target
 from bridge.delivery.transport import Place, Tokens, Transport
 from bridge.events.formats import BodyCounts, Format, Origin, make_format
+from bridge.telemetry.trace_context import TRACEPARENT
 
 
 class Wiring(NamedTuple):
@@ -99,6 +101,8 @@ def _http(
         connector=connector,
         success=policy.success,
     )
+    if any(key.lower() == TRACEPARENT for key, _ in endpoint.headers):
+        pool.trace_of = none
     source = make_token_source(endpoint, target, network, loop, trust=trust)
     permission = None
     if name:

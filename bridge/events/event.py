@@ -119,6 +119,8 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     A domain event has its type in `topic` (`work_order.created`), the object of its data in `payload`, in the
     form of `bridge.events.js_json`, the name of its source in `clientid`, and in `data` its `id`, its
     `timestamp` (ISO 8601) and the variables of the topic that it came by.
+
+    `trace` is the W3C trace context that the event came with, or got here (`bridge.telemetry.trace_context`).
     """
 
     type: int
@@ -132,6 +134,7 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     qos: int = 0
     retain: bool = False
     data: dict[str, Any] | None = None
+    trace: str | None = None
 
 
 def event_variables(event: Event) -> dict[str, Any]:

@@ -92,11 +92,12 @@ class Writer(Protocol):
 class Batch:
     """An open or committed batch. `size` is the events' approximate size in bytes."""
 
-    __slots__ = ("acks", "after", "at", "changes", "events", "number", "size", "stored")
+    __slots__ = ("acks", "after", "at", "begun", "changes", "events", "number", "size", "stored")
 
     def __init__(self, number: int, at: int) -> None:
         self.number = number
         self.at = at  # Unix ms of its opening
+        self.begun = 0.0  # time.perf_counter() of what joined it first
         self.events: list[Event] = []
         self.changes: list[Change] = []
         self.size = 0

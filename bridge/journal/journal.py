@@ -15,7 +15,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 from typing import Any
 
 from bridge.events.event import Event
@@ -31,6 +32,7 @@ from bridge.journal.batch import (
 )
 from bridge.journal.codec import EVENT_OVERHEAD
 from bridge.journal.store import Store, StoreError, StoreFull, lane_of_space
+from bridge.telemetry.histogram import DISK_S, Histogram, Longest
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +83,20 @@ class Journal:
         self.cursors: Callable[[], Iterable[Change]] = _no_cursors  # progress of lanes, asked at each commit
         self.state: Callable[[], Iterable[Change]] = _no_cursors  # the broker's, asked at each commit
         self.low: Callable[[], int | None] = _no_low  # lowest batch that a lane still needs; None: nothing
+        self.before_commit: Callable[[Sequence[Batch]], None] | None = None  # again after a refused commit
         self.on_commit: list[Callable[[Batch], None]] = []
         self.on_stall: list[Callable[[bool], None]] = []  # True: the store refuses; False: it works again
         self.full: set[int] = set()  # lanes that turn new publishes away (`on_full = refuse`)
         self.overfull: set[int] = set()  # and those whose reserve for lifecycle events is used up too
         self.stalled = False
+        self.stalls = 0  # times that the store began to refuse
+        self.stored_events: dict[int, int] = {}  # since the start, by `Event.type`
+        self.acknowledged = 0  # events whose batch is durable and had somebody to tell
+        self.commit_times = Histogram(DISK_S)
+        # From the first of a turn until its acknowledgements are written.
+        self.ack_times = Histogram(DISK_S)
+        self.turns = Longest()  # of the loop, as far as it had something to commit; the app adds to it
+        self._begun = 0.0
         self._loop = loop
         self._clock = clock
         self._open = Batch(store.next_batch, int(clock() * 1000))
@@ -175,6 +186,7 @@ class Journal:
 
     def _book(self) -> None:
         self._booked = True
+        self._begun = perf_counter()
         self._loop.call_soon(self._end_turn)
 
     def _rotate(self) -> Batch:
@@ -193,6 +205,7 @@ class Journal:
         self._commit()
 
     def _commit(self) -> None:
+        begun, self._begun = self._begun, 0.0
         batch = self._open
         batch.changes.extend(self.state())
         batch.changes.extend(self.cursors())
@@ -202,13 +215,24 @@ class Journal:
         else:
             batches = [batch]
             stored = bool(batch.events or batch.changes)
+        for one in batches:
+            if not one.begun:
+                one.begun = begun
         if stored:
+            if self.before_commit is not None:
+                self.before_commit(batches)
+            began = perf_counter()
             try:
                 self.store.commit(batches)
             except StoreError as error:
                 if not (isinstance(error, StoreFull) and self._mended(batches)):
                     self._refused(error)
                     return
+            now = perf_counter()
+            self.commit_times.observe(now - began)
+            # Nearly the whole turn; a commit that was booked by none, or that waited for room, tells of none.
+            if begun and now - begun > self.turns.present and not self.stalled:
+                self.turns.note(now - begun)
         self._closed = []
         self._open = Batch(batch.number + 1, int(self._clock() * 1000))
         self._release(batches, stored=stored)
@@ -216,6 +240,7 @@ class Journal:
             for committed in batches:
                 self._untrimmed += 1 + (committed.size >> TRIM_SHIFT)
                 if committed.events:
+                    self._count(committed.events)
                     for call in self.on_commit:
                         call(committed)
             if self._untrimmed >= TRIM_EVERY_BATCHES:
@@ -224,6 +249,17 @@ class Journal:
                 self._trim_timer = self._loop.call_later(TRIM_EVERY_S, self._trim)
         if self.stalled:
             self._goes_on()
+
+    def _count(self, events: list[Event]) -> None:
+        kinds = [event.type for event in events]
+        first = kinds[0]
+        same = kinds.count(first)  # nearly always all of them
+        counts = self.stored_events
+        counts[first] = counts.get(first, 0) + same
+        if same != len(kinds):
+            for kind in kinds:
+                if kind != first:
+                    counts[kind] = counts.get(kind, 0) + 1
 
     def _release(self, batches: list[Batch], *, stored: bool) -> None:
         promised = False
@@ -255,6 +291,7 @@ class Journal:
             if batch.stored and batch.number > durable:
                 return
             waiting.popleft()
+            self.acknowledged += len(batch.events)
             for writer, data in batch.acks.items():
                 if unacked.get(writer) == batch.number:
                     del unacked[writer]
@@ -262,6 +299,8 @@ class Journal:
                     writer.write_acks(data)
                 except Exception:  # a fault of one connection is not the others'
                     log.exception("an acknowledgement could not be written")
+            if batch.acks:
+                self.ack_times.observe(perf_counter() - batch.begun)
             for call, args in batch.after:
                 try:
                     call(*args)
@@ -274,6 +313,7 @@ class Journal:
         self._open = Batch(self._open.number + 1, int(self._clock() * 1000))
         if not self.stalled:
             self.stalled = True
+            self.stalls += 1
             self._told = False
             for call in self.on_stall:
                 call(True)

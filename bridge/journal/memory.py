@@ -24,6 +24,7 @@ from bridge.journal.store import (
     StoreError,
     lane_of_space,
 )
+from bridge.telemetry.histogram import DISK_S, Histogram
 
 _INDEX_MASK = MAX_BATCH_EVENTS - 1
 _SCAN_BATCHES = 2048  # that one `read` looks at, at most
@@ -38,6 +39,7 @@ class MemoryStore:
         self.id = secrets.token_hex(6)
         self.next_batch = _FIRST_BATCH
         self.durable = _FIRST_BATCH - 1
+        self.sync_times = Histogram(DISK_S)  # nothing is synced
         self.on_durable: Callable[[int], None] | None = None
         self.on_error: Callable[[StoreError], None] | None = None
         self._committed = _FIRST_BATCH - 1

@@ -136,6 +136,7 @@ class SqliteStore:
         self._wal.sync()
         sync_folder(path.parent)
         self._syncer = Syncer(self._wal, loop, sync_delay, self._synced, self._sync_failed)
+        self.sync_times = self._syncer.times
         self._ticket = self._covered = 0  # writes so far, and those that a sync covers
         for left in reversed(range(probes)):
             # A slow disk is known before the first event and stops the loop at none. Each probe writes

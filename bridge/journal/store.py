@@ -13,6 +13,7 @@ import msgspec
 
 from bridge.events.event import Event
 from bridge.journal.batch import Batch, Change, Retry
+from bridge.telemetry.histogram import Histogram
 
 
 class StoreError(Exception):
@@ -105,6 +106,9 @@ class Store(Protocol):
     """Called once, in the loop's thread, when the store has failed for good: a sync that failed (what it
     should have written may be gone though a second one succeeds), a file that was taken away. `durable` grows
     no more then, `commit` raises, and no acknowledgement may go out: the process has to end."""
+
+    sync_times: Histogram
+    """How long syncs took, in seconds."""
 
     @property
     def head(self) -> int:

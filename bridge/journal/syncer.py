@@ -17,6 +17,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from bridge.journal.wal import WalFile
+from bridge.telemetry.histogram import DISK_S, Histogram
 
 SLOW_SECONDS = 0.001
 """A median above it moves the syncs to the helper thread."""
@@ -90,6 +91,7 @@ class Syncer:
         failed: Callable[[OSError], None],
     ) -> None:
         self.pace = Pace(always_threaded=delay > 0)
+        self.times = Histogram(DISK_S)  # of syncs that went well
         self.aside = False  # True: the disk is busy for a while (a checkpoint), spare the loop
         self._wal = wal
         self._loop = loop
@@ -120,6 +122,7 @@ class Syncer:
                 return
             end = time.perf_counter()
             self.pace.record(end - start, end)
+            self.times.observe(end - start)
             self._done(number)
 
     def _hand_over(self, number: int) -> None:
@@ -153,6 +156,7 @@ class Syncer:
             self._stopped = True
             self._failed(failure)
             return
+        self.times.observe(seconds)
         if self.pace.threaded:
             self.pace.record(seconds, time.perf_counter())
         again, self._again = self._again, None

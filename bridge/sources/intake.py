@@ -118,12 +118,16 @@ class Intake:
         peername: str = "",
         key: str | None = None,
         body: bytes = b"",
+        trace: str | None = None,
     ) -> Taken:
         """All of the events, or none; they join the journal's open batch. Raises KeyReused, BacklogFull.
 
         `source` names who brings them, and whose `key` (Idempotency-Key) it is; `body` is what came with it.
+        `trace` is the trace context that they came with (`Event.trace`).
         """
-        made = self.prepare(events, source, username=username, peername=peername, key=key, body=body)
+        made = self.prepare(
+            *(events, source), username=username, peername=peername, key=key, body=body, trace=trace
+        )
         self.store(made)
         return made.taken
 
@@ -136,6 +140,7 @@ class Intake:
         peername: str = "",
         key: str | None = None,
         body: bytes = b"",
+        trace: str | None = None,
     ) -> Prepared:
         """What `take` would store, for `store` in the same turn. Raises KeyReused, BacklogFull."""
         scoped = None if key is None else f"{source}\0{key}"
@@ -147,7 +152,7 @@ class Intake:
                     raise KeyReused
                 ids = [self._id(one, scoped, at) for at, one in enumerate(events)]
                 return Prepared(Taken(ids, len(events)))
-        ids, fresh, stored, repeated, seen = self._make(events, source, username, peername, scoped)
+        ids, fresh, stored, repeated, seen = self._make(events, source, username, peername, scoped, trace)
         full = self._journal.full
         if full and any(not full.isdisjoint(event.targets) for event in stored):
             raise BacklogFull
@@ -181,6 +186,7 @@ class Intake:
         username: str | None,
         peername: str,
         scoped: str | None,
+        trace: str | None,
     ) -> tuple[list[str], list[str], list[Event], int, list[Event]]:
         """The ids of all, the given ids that are new, the events that somebody wants, how many came before,
         and all new ones for who watches."""
@@ -212,6 +218,7 @@ class Intake:
                 one.type,
                 one.payload,
                 data={**one.variables, "id": identifier, "timestamp": one.timestamp or at},
+                trace=trace,
             )
             if conditions and event.targets:
                 event.targets = rules.passing(event)

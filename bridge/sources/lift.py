@@ -101,7 +101,15 @@ class Lifter:
         return {"events": self.lifted, "repeated": self.repeated, "refused": self.refused}
 
     def offer(
-        self, topic: str, payload: bytes, clientid: str, username: str | None, peername: str, *, strict: bool
+        self,
+        topic: str,
+        payload: bytes,
+        clientid: str,
+        username: str | None,
+        peername: str,
+        *,
+        strict: bool,
+        trace: str | None = None,
     ) -> Refusal:
         """See `bridge.broker.lifting.Lifter`."""
         self._prepared = None
@@ -113,7 +121,9 @@ class Lifter:
             return ""
         try:
             arrived = self._arrived(match, payload)
-            self._prepared = self._intake.prepare([arrived], clientid, username=username, peername=peername)
+            self._prepared = self._intake.prepare(
+                [arrived], clientid, username=username, peername=peername, trace=trace
+            )
         except _Refused as error:
             self._no_event(topic, str(error))
             # An event that the settings refuse, or, if they are strict about data, what is none at all.

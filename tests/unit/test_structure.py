@@ -17,14 +17,16 @@ PACKAGE = ROOT / "bridge"
 ROOMS: dict[str, set[str]] = {
     "mqtt": set(),
     "events": {"mqtt"},
-    "journal": {"mqtt", "events"},
+    "telemetry": set(),
+    "journal": {"mqtt", "events", "telemetry"},
     "config": {"mqtt", "events"},
-    "broker": {"mqtt", "events", "journal", "config"},
-    "delivery": {"events", "journal", "config"},
-    "sources": {"events", "journal", "config"},
+    "broker": {"mqtt", "events", "journal", "config", "telemetry"},
+    "delivery": {"events", "journal", "config", "telemetry"},
+    "sources": {"events", "journal", "config", "telemetry"},
+    "traces": {"events", "journal", "config", "delivery", "telemetry"},
     "control": {"mqtt", "events", "journal", "config", "delivery"},
     "commands": {"config", "control", "events", "journal", "terminal"},
-    "admin": {"mqtt", "events", "journal", "config", "broker", "delivery", "sources"},
+    "admin": {"mqtt", "events", "journal", "config", "broker", "delivery", "sources", "telemetry"},
 }
 # Modules beside the rooms. Those of the first kind put parts together, and no room imports them.
 TOP = {

@@ -12,6 +12,7 @@ from bridge.delivery.connect import Network
 from bridge.delivery.mqtt.message import Message, MqttTransport
 from bridge.delivery.mqtt.place import ID, Place
 from bridge.delivery.retry import ErrorKind, Outcome
+from bridge.telemetry.trace_context import to_pairs
 
 BUSY = frozenset({"quota_exceeded", "server_busy", "receive_maximum_exceeded", "message_rate_too_high"})
 """Reason codes that ask for less at a time."""
@@ -45,7 +46,7 @@ class EmbeddedTransport(MqttTransport):
                 refusal = broker.publish(
                     *(place.clientid, message.topic, message.payload, place.qos, place.retain),
                     place.content_type,
-                    [(ID, message.identifier)],
+                    [(ID, message.identifier), *(() if message.trace is None else to_pairs(message.trace))],
                     lambda: self._stored(message, seq),
                 )
             except ValueError as error:

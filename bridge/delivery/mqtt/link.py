@@ -21,11 +21,12 @@ import paho.mqtt.client as paho
 from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import Properties, VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 
 from bridge.delivery.mqtt.place import ID, ID_LENGTH, Place
 from bridge.delivery.mqtt.refused import Refused
+from bridge.telemetry.trace_context import to_pairs
 
 if TYPE_CHECKING:
     import socket
@@ -42,7 +43,8 @@ Ack = tuple[int, int, str]
 class _Packed:
     """The properties of a PUBLISH, packed by paho once: it takes some 60 us. It asks them for `pack` alone.
 
-    `identifier` is the message's, always of the same length.
+    `identifier` is the message's, always of the same length. `more` are further user properties as they stand
+    in the packet, behind its own (section 2.2.2: the length of all comes first).
     """
 
     def __init__(self, content_type: str) -> None:
@@ -52,11 +54,18 @@ class _Packed:
             made.ContentType = content_type
         made.UserProperty = (ID, mark.decode())
         self.identifier = b""
+        self.more = b""
         self._before, self._after = bytes(made.pack()).split(mark)  # type: ignore[no-untyped-call]
+        packed = len(self._before) + ID_LENGTH + len(self._after)
+        self._size = packed - 1 if packed <= 128 else packed - 2  # without its own length
 
     def pack(self) -> bytes:
         """As they stand in the packet."""
-        return self._before + self.identifier + self._after
+        if not self.more:
+            return self._before + self.identifier + self._after
+        head = 1 if self._size < 128 else 2
+        size = VariableByteIntegers.encode(self._size + len(self.more))  # type: ignore[no-untyped-call]
+        return b"".join((size, self._before[head:], self.identifier, self._after, self.more))
 
 
 class Link(aiomqtt.Client):
@@ -131,11 +140,15 @@ class Link(aiomqtt.Client):
         if self._place.retain and not getattr(found, "RetainAvailable", 1):
             raise Refused("CONNACK", 0x9A, "the broker retains nothing, expected retain = false")
 
-    def send(self, topic: str, payload: bytes, identifier: str) -> int:
-        """Publish a message; its packet identifier. Raises Refused, and OSError at the connection's end."""
+    def send(self, topic: str, payload: bytes, identifier: str, trace: str | None = None) -> int:
+        """Publish a message, with its trace context; its packet identifier.
+
+        Raises Refused, and OSError at the connection's end.
+        """
         properties = self._shared
         if properties is not None:
             properties.identifier = identifier.encode()
+            properties.more = b"" if trace is None else b"".join(map(_user_property, to_pairs(trace)))
         if self._max_packet is not None:
             # Topic, payload and 16 bytes for the rest of the packet, and the properties.
             size = len(topic.encode()) + len(payload) + 16
@@ -248,6 +261,11 @@ class Link(aiomqtt.Client):
         acks, self._acks = self._acks, []
         if acks:
             self._on_acks(acks)
+
+
+def _user_property(pair: tuple[str, str]) -> bytes:
+    """As it stands in a packet (section 2.2.2.2)."""
+    return b"&" + b"".join([len(text).to_bytes(2, "big") + text.encode("ascii") for text in pair])
 
 
 def _code(code: ReasonCode | int | None) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from bridge.delivery.handing_on import TraceOf, as_it_came
 from bridge.delivery.mqtt.place import Place
 from bridge.delivery.retry import Outcome
 from bridge.events.event import Event
@@ -16,7 +17,7 @@ class Message:
 
     __slots__ = (
         *("_request", "_transport", "address", "attempt", "began", "busy", "deadline", "event", "identifier"),
-        *("mid", "open", "payload", "raw", "resent", "response", "row", "seq", "topic"),
+        *("mid", "open", "payload", "raw", "resent", "response", "row", "seq", "topic", "trace"),
     )
 
     def __init__(self, transport: MqttTransport) -> None:
@@ -38,6 +39,7 @@ class Message:
         self.payload = b""
         self.mid = 0  # its packet identifier while it is on a connection
         self.resent = False  # the connection that it went out on before has ended
+        self.trace: str | None = None  # the trace context that it carries
 
     @property
     def request(self) -> bytes:
@@ -51,6 +53,8 @@ class Message:
         self.identifier = transport.place.identifier(seq)
         self._request = transport.place.request(self.topic, self.identifier)
         self.payload = body
+        event = self.event
+        self.trace = None if event.trace is None else transport.trace_of(seq, event, self.row)
         self.seq = seq
         self.attempt = attempt
         self.raw = self.response = b""
@@ -81,6 +85,7 @@ class MqttTransport:
         self.on_success: Callable[[Any], None] = _nobody
         self.on_failure: Callable[[Any, Any], None] = _nobody_failed
         self.on_free: Callable[[], None] = _nothing
+        self.trace_of: TraceOf = as_it_came
         self._idle: list[Message] = []
         self._loop = loop
         self._closed = False

@@ -248,7 +248,7 @@ class RemoteTransport(MqttTransport):
     def _publish(self, link: Link, message: Message) -> None:
         message.address = self._address
         try:
-            message.mid = link.send(message.topic, message.payload, message.identifier)
+            message.mid = link.send(message.topic, message.payload, message.identifier, message.trace)
         except Refused as error:
             outcome = error.outcome
         except OSError:

@@ -28,12 +28,14 @@ from bridge.config.keys import (
     MQTT,
     MQTT_PUBLISHER,
     NODE,
+    PROMETHEUS,
     RECEIVER_KEYS,
     SIGNATURE,
     SSL,
     STORE,
     SYS_TOPICS,
     TCP,
+    TRACING,
     WEBHOOK,
     WEBHOOK_TLS,
     WS,
@@ -66,6 +68,7 @@ from bridge.config.settings import (
     Mqtt,
     MqttPublisher,
     NodeSettings,
+    Prometheus,
     RateLimit,
     Receiver,
     RetryPolicy,
@@ -77,6 +80,7 @@ from bridge.config.settings import (
     SysEvents,
     SysTopics,
     Tls,
+    Tracing,
 )
 from bridge.config.units import plain
 from bridge.events.event import BY_HOOK_NAME, EMQX_ALL, TOPIC_EVENTS, EventType
@@ -267,7 +271,7 @@ MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
     Auth, AclCache, JwtAuth, HttpAuth, HttpAuthRequest, Egress, DomainEvents, Lift, HttpServer, Receiver,
-    MqttPublisher, SysTopics, SysEvents,
+    MqttPublisher, SysTopics, SysEvents, Prometheus, Tracing,
 ]  # fmt: skip
 
 
@@ -334,6 +338,8 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("log", "", LOG),
         ("sqlite", "", STORE),
         ("http_server", "", HTTP_SERVER),
+        ("prometheus", "", PROMETHEUS),
+        ("tracing", "", TRACING),
     ],
     ids=lambda part: str(getattr(part, "name", part)),
 )
@@ -368,6 +374,8 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("log", (LOG,)),
         ("sqlite", (STORE,)),
         ("http_server", (HTTP_SERVER,)),
+        ("prometheus", (PROMETHEUS,)),
+        ("tracing", (TRACING,)),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )
