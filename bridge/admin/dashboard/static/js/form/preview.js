@@ -49,11 +49,16 @@ export function previewPanel({ signal, draft, types, filter, onfaults }) {
     return made;
   }
 
-  async function ask() {
+  /** What a call that tries the settings is sent. */
+  function body() {
     choose();
+    return { ...draft(), type: choice.value || undefined, sample: sample() };
+  }
+
+  async function ask() {
     const mine = ++running;
     try {
-      const found = await api.post(api.paths.preview, { ...draft(), type: choice.value || undefined, sample: sample() }, { signal });
+      const found = await api.post(api.paths.preview, body(), { signal });
       if (mine !== running) return;
       topic.fault("");
       onfaults(found.faults);
@@ -96,6 +101,7 @@ export function previewPanel({ signal, draft, types, filter, onfaults }) {
     ),
     soon,
     now: ask,
+    body,
   };
 }
 

@@ -47,7 +47,7 @@ export async function page(ctx) {
   const url = field(
     "URL",
     input({ value: original.url || "", type: "text", inputmode: "url", placeholder: "https://erp.example/webhooks/mes", oninput: () => checkUrl(), "data-path": "/url" }),
-    { hint: "http:// or https://. Path and query may hold placeholders such as ${topic}.", after: testButton((signal) => sendDraft(draft(), signal), ctx.signal) },
+    { hint: "http:// or https://. Path and query may hold placeholders such as ${topic}.", after: testButton(test, ctx.signal) },
   );
   const description = bound({ path: "/description", label: "Description", optional: true, placeholder: "ERP, line 7 …" }, original, changed);
   const method = bound({ path: "/method", label: "Method", kind: "select", options: ["POST", "PUT", "GET", "DELETE"].map((one) => [one, one]), initial: "POST" }, original, changed);
@@ -139,6 +139,16 @@ export async function page(ctx) {
     filter: (type) => (events.values().find((one) => one.event === type && one.topic) || {}).topic || "",
     onfaults: (faults) => showFaults(faults),
   });
+
+  /** One request with the settings as they stand here. */
+  async function test(signal) {
+    try {
+      return await sendDraft(preview.body(), signal);
+    } catch (error) {
+      if (error.status === 422) showFaults(error.errors, { whole: true });
+      throw error;
+    }
+  }
 
   // -- saving -----------------------------------------------------------------------------------------------
 
