@@ -60,10 +60,7 @@ def test_a_ratio_is_a_share(read: Read, ratio: str) -> None:
 
 
 def test_metrics_for_everybody_are_for_this_machine_alone(read: Read) -> None:
-    report = read(
-        'http_server { ip_addr = "10.0.0.5", username = a, password = b }\nprometheus.enable_basic_auth = false'
-    )
-    (line,) = shown(report)
-    assert line.startswith(
-        "2: error: prometheus.enable_basic_auth: found false, and http_server.ip_addr is 10.0.0.5"
-    )
+    server = 'http_server { ip_addr = "10.0.0.5", username = a, password = b }'
+    (line,) = shown(read(f"{server}\nprometheus.enable_basic_auth = false"))
+    begins = "2: error: prometheus.enable_basic_auth: found false, and http_server.ip_addr is 10.0.0.5"
+    assert line.startswith(begins)
