@@ -33,7 +33,7 @@ from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes, server_taken_up
 from bridge.config.report import Report
-from bridge.config.settings import PUBLISHERS, Listener, Mqtt, MqttPublisher, Settings
+from bridge.config.settings import PUBLISHERS, Lift, Listener, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
@@ -139,6 +139,8 @@ class App:
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
         self.network.local = OwnPublisher(self.broker)
+        self.lifter: Lifter | None = None
+        self._lift(settings.events.lift)
         self.auth = AuthSetup(self.loop)
         self._decide_by(self.auth.build(settings.auth, self.mqtt))
         self.notify = Notifier(self.loop, self._status)
@@ -159,7 +161,7 @@ class App:
     def _set_hooks(self) -> None:
         self.system.hook(self.webhooks.rules.system)
         hooks: list[Hooks] = [self.feed, self.authentication, self.system]
-        if self.lifter is not None:
+        if self.lifter is not None and self.settings.events.lift:
             hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
         self.broker.set_hooks(hooks)
 
@@ -251,6 +253,7 @@ class App:
         await self._open_http()
         self._log_attempts()
         self.webhooks.start()
+        self.replays.resume(self.lanes, self.parked)
         await self.broker.serve()
         if self.admin is not None:
             await self.admin.serve()
@@ -367,15 +370,14 @@ class App:
             validate=events.check,
         )
 
-    @cached_property
-    def lifter(self) -> Lifter | None:
-        """What makes business events of MQTT messages, if anything does. Raises StartError."""
-        events = self.settings.events
-        if not events.lift:
-            return None
-        from bridge.sources.lift import Lifter  # noqa: PLC0415  as above
+    def _lift(self, rules: Sequence[Lift]) -> None:
+        """Make business events of MQTT messages by these rules. Raises StartError."""
+        if self.lifter is not None:
+            self.lifter.set_rules(rules)
+        elif rules:
+            from bridge.sources.lift import Lifter  # noqa: PLC0415  as above
 
-        return Lifter(events.lift, self.intake, strict=events.check == "refuse")
+            self.lifter = Lifter(rules, self.intake, strict=self.settings.events.check == "refuse")
 
     def message_id(self, number: int) -> str:
         """The id of the message of that number, as events show it."""
@@ -456,7 +458,7 @@ class App:
                 "sent": stats.sent,
                 "dropped": stats.dropped,
             },
-            "lifted": None if self.lifter is None else self.lifter.counts,
+            "lifted": self.lifter.counts if self.lifter is not None and self.settings.events.lift else None,
         }
 
     async def _restore(self) -> int:
@@ -527,6 +529,8 @@ class App:
             await self.webhooks.check(found)
             authentication = self.auth.build(settings.auth, self.mqtt)
             others = self._api_taken_up(settings)
+            if settings.events.lift:
+                _ = self.intake  # which reads the catalogue where nothing has needed it so far
         except (EndpointError, EgressError, StoreError, AuthError, StartError) as error:
             return Reloaded(False, [str(error)], warnings, [])
         await self.webhooks.apply(found, settings)
@@ -536,8 +540,11 @@ class App:
                 "mqtt_publishers": settings.mqtt_publishers,
                 "auth": settings.auth,
                 "http_server": server_taken_up(self.settings.http_server, settings.http_server),
+                "events": self.settings.events.model_copy(update={"lift": settings.events.lift}),
             }
         )
+        if found.lift:
+            self._lift(settings.events.lift)
         self._set_rules()
         self._decide_by(authentication)
         await self.auth.close(leaving=True)

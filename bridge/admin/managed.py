@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 MAX_OF_A_KIND = 5000
 MAX_TENANT_BYTES = 32 << 10
 """Bytes of a tenant's document as JSON."""
+DRAFT = "draft"
+"""The id of one that nobody has made yet."""
 SLICE = 10
 """Rows that are looked at in one turn of the loop."""
 
@@ -377,6 +379,29 @@ class ManagedSettings(Generic[Kind]):
         """
         async with self._changing(identifier, trust, versions) as row:
             return await self._take(identifier, self._patched(row, patch), may)
+
+    def draft(
+        self, document: Mapping[str, Any], trust: Trust, *, identifier: str | None = None, may: May = _all
+    ) -> Read[Kind]:
+        """What `create` would make of a document, or `change` of a patch of the one with that id; nothing is
+        changed. Raises NotThere, Conflict, Forbidden."""
+        of_file = None if identifier is None else self._of_file(identifier)
+        if of_file is not None and not document:
+            if trust == "tenant":  # its secrets sign
+                raise Forbidden(f"this {self.noun} is one of the file, and needs the scope admin")
+            return Read(of_file, [], [])
+        try:
+            if identifier is None:
+                now = self._now_ms()
+                row = self._fresh(DRAFT, document, Row({}, now, now, trust, ""))
+            else:
+                row = self._patched(self._check(identifier, trust, None), document)
+        except Invalid as error:
+            return Read(None, error.faults, [])
+        read = self._read(identifier or DRAFT, row)
+        if read.settings is not None:
+            self._check_scopes(read.settings, may)
+        return read
 
     def _check_scopes(self, settings: Kind, may: May) -> None:
         forbidden = self._forbidden(settings, may)

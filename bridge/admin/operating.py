@@ -41,7 +41,7 @@ async def test_one(call: Call, crud: Crud) -> web.Response:
     if wanted is not None and not isinstance(wanted, str):
         raise invalid("type", "expected a text, the name of a type of event")
     plant = call.plant
-    text = wanted if wanted is not None else _usual_type(lane, list(plant.intake.catalogue or ()))
+    text = wanted if wanted is not None else usual_type(lane, list(plant.intake.catalogue or ()))
     try:
         what = lookup.sample(text, plant.settings.events.catalogue, lane.id, int(time.time() * 1000))
     except Refused as error:
@@ -72,7 +72,7 @@ async def test_one(call: Call, crud: Crud) -> web.Response:
     )
 
 
-def _usual_type(lane: Lane, known: Sequence[str]) -> str:
+def usual_type(lane: Lane, known: Sequence[str]) -> str:
     """The first event that the receiver wants: what it will be sent."""
     for pattern in lane.endpoint.types:
         found = next((name for name in known if lookup.fits(name, pattern)), None)

@@ -40,6 +40,16 @@ def request_head(request: bytes, scrub: Scrub) -> str:
     return scrub("\n".join([lines[0], *(_masked(*line.partition(":")) for line in lines[1:])]))
 
 
+def header_lines(request: bytes, scrub: Scrub) -> tuple[str, list[tuple[str, str]]]:
+    """The same, whole: the request line, and each header's name and value."""
+    first, *lines = printable(request.partition(b"\r\n\r\n")[0]).split("\n")
+    found = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        found.append((name, MASK if is_secret(name) else scrub(value.strip())))
+    return scrub(first), found
+
+
 def _masked(name: str, colon: str, value: str) -> str:
     return f"{name}: {MASK}" if is_secret(name) else f"{name}{colon}{value}"
 

@@ -18,6 +18,8 @@ from bridge.delivery.lane import Lane
 from bridge.delivery.mqtt.place import client_id
 from bridge.delivery.parked import Parked
 from bridge.delivery.served import STALLED_S, Served, Wants
+from bridge.events.event import Event, EventType
+from bridge.events.rules import Rules
 from bridge.journal.batch import Settle
 from bridge.journal.journal import Journal
 from bridge.journal.store import LaneState
@@ -80,9 +82,26 @@ class Managed(Served):
 
     def try_out(self, endpoint: AnyEndpoint) -> None:
         """Whether an endpoint can work. Raises EndpointError."""
-        self._lane(endpoint, LaneState(0, endpoint.name, self._store.head, []))
+        self.draft(endpoint)
+
+    def draft(self, endpoint: AnyEndpoint) -> Lane:
+        """A lane that is not served, to see what it would send. Raises EndpointError."""
+        made = self._lane(endpoint, LaneState(0, endpoint.name, self._store.head, []))
         if endpoint.where is not None:
             self._compile(endpoint)
+        return made
+
+    def wanted(self, endpoint: AnyEndpoint, event: Event) -> bool:
+        """Whether an endpoint would be sent an event. Raises EndpointError."""
+        wants = self._wants(endpoint)
+        conditions = {} if wants.condition is None else {0: wants.condition}
+        one = Rules(
+            [(0, *each) for each in wants.filters],
+            types=[(0, each) for each in wants.types],
+            conditions=conditions,
+        )
+        event.targets = one.targets(EventType(event.type), event.topic)
+        return bool(one.passing(event))
 
     def add(self, endpoint: AnyEndpoint) -> None:
         """Serve a new managed endpoint from now on. Raises EndpointError and StoreError; then nothing has

@@ -20,6 +20,7 @@ from bridge.delivery.http import Connection
 from bridge.delivery.request import request_maker
 from bridge.delivery.retry import Outcome
 from bridge.delivery.target import Target
+from bridge.events.event import Event
 
 IDLE_S = 60.0
 PAUSE_MIN_S = 0.05
@@ -91,6 +92,12 @@ class Pool:
         other._pause = 0.0
         other._closed = False
         return other
+
+    def composed(self, seq: int, attempt: int, body: bytes, event: Event) -> bytes:
+        """See `Transport`: what `Connection.send` makes."""
+        if self.compose is None:
+            return self.request(seq, attempt, body)
+        return self.compose(self, seq, attempt, body, event)
 
     @property
     def in_flight(self) -> int:

@@ -133,6 +133,17 @@ def business_event(name: str, data: bytes, lane: int, now_ms: int) -> Event:
     )
 
 
+def drafted(lane: Lane, event: Event) -> tuple[bytes, bytes]:
+    """The request that a lane would send for an event, built by what builds every request, and its body.
+    Nothing is sent. Raises whatever goes wrong with this event.
+
+    A token of OAuth2 is not in it: none is asked for.
+    """
+    seq = _OWN_IDS | secrets.randbits(62)
+    body = lane.body(seq, event)
+    return lane.pool.composed(seq, 1, body, event), body
+
+
 async def send_test(lane: Lane, what: EventType | Event) -> Trial:
     """Send one test request on a connection of its own; it ends within the endpoint's time limit.
 

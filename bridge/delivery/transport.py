@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from bridge.delivery.handing_on import TraceOf
+from bridge.events.event import Event
 
 
 class Carrier(Protocol):
@@ -80,6 +81,10 @@ class Transport(Protocol):
 
     def twin(self) -> Transport:
         """Another one to the same receiver, of one carrier, with the same credentials and limits."""
+
+    def composed(self, seq: int, attempt: int, body: bytes, event: Event) -> bytes:
+        """What would be sent for an event, in the form of an HTTP request. Raises SigningError and
+        FillError."""
 
     def close(self) -> None:
         """End all at once; what is under way has no outcome."""

@@ -13,6 +13,7 @@ _MAYBE_COUNT = {"type": ["integer", "null"], "minimum": 0}
 _RATE = {"type": "number", "minimum": 0}
 _MAYBE_RATE = {"type": ["number", "null"], "minimum": 0}
 _SHARE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_SAMPLE_TEXT = {"type": ["string", "null"], "maxLength": 65536}
 
 _FIGURES: dict[str, Any] = {
     "at": _TIME,
@@ -70,6 +71,66 @@ SCHEMAS: dict[str, Any] = {
         {
             "every_s": _RATE,
             "points": {"type": "array", "items": obj(_FIGURES), "description": "The oldest first."},
+        }
+    ),
+    "PreviewRequest": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "endpoint": {"type": "object", "description": "The settings, or with `id` a patch of them."},
+            "id": {"type": ["string", "null"]},
+            "type": {"type": ["string", "null"], "examples": ["work_order.created", "on_message_publish"]},
+            "sample": {
+                "type": ["object", "null"],
+                "additionalProperties": False,
+                "properties": {
+                    "topic": _SAMPLE_TEXT,
+                    "payload": _SAMPLE_TEXT,
+                    "clientid": _SAMPLE_TEXT,
+                    "username": _SAMPLE_TEXT,
+                    "payload_encoding": {"enum": ["plain", "base64", None]},
+                    "qos": {"enum": [0, 1, 2, None]},
+                    "retain": {"type": ["boolean", "null"]},
+                    "data": {"type": ["object", "null"], "description": "Of a business event."},
+                },
+            },
+        },
+    },
+    "Preview": obj(
+        {
+            "valid": {"type": "boolean"},
+            "faults": {"type": "array", "items": ref("PreviewFault")},
+            "warnings": {"type": "array", "items": ref("PreviewFault")},
+            "type": {"type": ["string", "null"], "description": "Of the event."},
+            "wanted": {
+                "type": ["boolean", "null"],
+                "description": "Whether its events, topics and condition have this event.",
+            },
+            "request": {"oneOf": [ref("PreviewedRequest"), {"type": "null"}]},
+            "error": {"type": "string", "description": "Why no request can be made of the event."},
+        }
+    ),
+    "PreviewFault": obj(
+        {
+            "path": {"type": "string", "description": "A JSON Pointer into `endpoint`."},
+            "message": _TEXT,
+            "value": {
+                "type": ["string", "number", "boolean", "null"],
+                "description": "What stands there, where that can be shown.",
+            },
+            "expected": _TEXT,
+        }
+    ),
+    "PreviewedRequest": obj(
+        {
+            "method": _TEXT,
+            "url": {"type": "string", "description": "Of a message of MQTT its topic."},
+            "headers": {
+                "type": "array",
+                "items": obj({"name": _TEXT, "value": {"type": "string", "description": "Secrets masked."}}),
+            },
+            "body": {"type": "string", "description": "At most 64 KiB of it."},
+            "body_bytes": _COUNT,
         }
     ),
     "Trouble": obj(

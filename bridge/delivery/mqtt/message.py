@@ -9,6 +9,7 @@ from typing import Any
 from bridge.delivery.handing_on import TraceOf, as_it_came
 from bridge.delivery.mqtt.place import Place
 from bridge.delivery.retry import Outcome
+from bridge.events.event import Event
 
 
 class Message:
@@ -127,6 +128,10 @@ class MqttTransport:
         for message in self.connections:
             message.busy = False
         self.connections.clear()
+
+    def composed(self, seq: int, attempt: int, body: bytes, event: Event) -> bytes:
+        """See `Transport`."""
+        return self.place.request(self.place.topic(event), self.place.identifier(seq)) + body
 
     # -- the subclass's --------------------------------------------------------------------------------
 
