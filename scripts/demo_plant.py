@@ -107,6 +107,8 @@ class DemoPlant:
         self.receivers = {name: Receiver() for name in SCRIPTS}
         for name, script in SCRIPTS.items():
             self.receivers[name].script = script
+        self.unreachable = 1
+        """A port on which nobody listens."""
         self.api: Api = Api(folder)
         self.ids: dict[str, str] = {}
         self._folder = folder
@@ -129,6 +131,19 @@ webhooks.presence {{
   url = "{self.receivers["andon"].url("/presence")}"
   note = "Presence of machines"
   events = [{{ event = on_client_connected }}, {{ event = on_client_disconnected }}]
+}}
+""",
+            f"""mqtt_publishers.uns {{
+  server = "embedded"
+  note = "Unified Namespace"
+  topic_pattern = "{{enterprise}}/{{site}}/{{area}}/{{cell}}/{{event}}"
+  enterprise = acme
+  site = chicago
+}}
+mqtt_publishers.headquarters {{
+  server = "mqtt://127.0.0.1:{self.unreachable}"
+  note = "Headquarters in Milwaukee"
+  types = ["quality.*"]
 }}
 """,
             *self._blocks,

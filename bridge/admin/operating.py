@@ -19,6 +19,7 @@ from bridge.delivery.account import counters
 from bridge.delivery.errors import Refused
 from bridge.delivery.lane import Lane
 from bridge.delivery.sample import send_test
+from bridge.events.event import Event, EventType
 
 MAX_TESTS = 8
 """Test requests under way at the same time."""
@@ -33,7 +34,6 @@ _tests = 0
 
 async def test_one(call: Call, crud: Crud) -> web.Response:
     """Send a made-up event, and show request and response."""
-    global _tests  # noqa: PLW0603
     body = decode_object(call.body, empty=True)
     only_members(body, "type")
     lane = served_one(call, crud)
@@ -46,6 +46,12 @@ async def test_one(call: Call, crud: Crud) -> web.Response:
         what = lookup.sample(text, plant.settings.events.catalogue, lane.id, int(time.time() * 1000))
     except Refused as error:
         raise as_problem(error, name="type") from None
+    return await tried(call, crud, lane, what, text)
+
+
+async def tried(call: Call, crud: Crud, lane: Lane, what: EventType | Event, kind: str) -> web.Response:
+    """Send it, and answer with request and response. Raises Problem: 422, 503, 504."""
+    global _tests  # noqa: PLW0603
     if _tests >= MAX_TESTS:
         raise Problem(503, f"{MAX_TESTS} test requests are under way already", headers={"Retry-After": "2"})
     _tests += 1
@@ -60,9 +66,9 @@ async def test_one(call: Call, crud: Crud) -> web.Response:
         _tests -= 1
     return answer(
         {
-            "type": text,
+            "type": kind,
             "ok": trial.ok,
-            "id": f"msg_{plant.journal.store.id}_{trial.id}",
+            "id": f"msg_{call.plant.journal.store.id}_{trial.id}",
             "took_ms": trial.took_ms,
             "address": trial.address,
             "request": {"head": trial.request, "body": trial.body},

@@ -1,25 +1,25 @@
 """What an endpoint would send, while its settings are still being written: checked by what checks them, built
-by what builds every request. Nothing is stored, and nothing is sent."""
+by what builds every request. Nothing is stored, and nothing is sent but by `test_draft`."""
 
 from __future__ import annotations
 
 import time
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from bridge.admin.crud import Crud, told, trust
+from bridge.admin.crud import Crud, fault_members, told, trust
 from bridge.admin.endpoint_routes import CRUD as ENDPOINTS
 from bridge.admin.named import as_problem, only_members
-from bridge.admin.operating import usual_type
+from bridge.admin.operating import tried, usual_type
 from bridge.admin.pages import invalid
-from bridge.admin.problems import answer
+from bridge.admin.problems import Problem, answer
 from bridge.admin.publisher_routes import CRUD as PUBLISHERS
 from bridge.admin.routes import JSON_TYPES, Call, Route, decode_object, json_content, problem_response
 from bridge.config import mask
-from bridge.config.json_node import Fault
+from bridge.config.json_node import Fault, text_of
 from bridge.delivery import lookup
 from bridge.delivery.attempt_text import header_lines
 from bridge.delivery.errors import EndpointError, Refused
@@ -37,8 +37,21 @@ _TEXTS = ("topic", "payload", "clientid", "username")
 _SAMPLE = (*_TEXTS, "payload_encoding", "qos", "retain", "data")
 
 
-async def preview(call: Call, crud: Crud) -> web.Response:
-    """See the module."""
+class Draft(NamedTuple):
+    """Settings that are still being written, and the event that they are tried with. `lane` is None where the
+    settings have faults."""
+
+    document: Mapping[str, Any]
+    settings: Any
+    lane: Lane | None
+    faults: list[Fault]
+    warnings: list[Fault]
+    kind: str | None
+    sample: Mapping[str, Any]
+
+
+def _draft(call: Call, crud: Crud) -> Draft:
+    """What the body has. Raises Problem (404, 409, 422)."""
     body = decode_object(call.body)
     only_members(body, "endpoint", "id", "type", "sample")
     document, identifier, kind = body.get("endpoint", {}), body.get("id"), body.get("type")
@@ -52,19 +65,26 @@ async def preview(call: Call, crud: Crud) -> web.Response:
         raise invalid("sample", "expected an object")
     with told():
         read = crud.of(call.plant).draft(document, trust(call), identifier=identifier, may=call.principal.may)
-    warnings = _faults(read.warnings, document)
-    settings, faults = read.settings, read.errors
+    faults = read.errors
     lane: Lane | None = None
-    if settings is not None:
+    if read.settings is not None:
         try:
-            lane = call.plant.webhooks.draft(settings)
+            lane = call.plant.webhooks.draft(read.settings)
         except EndpointError as error:
             faults = [Fault("/" + error.key.replace(".", "/"), error.cause)]
-    if settings is None or lane is None:
-        shown = {"valid": False, "faults": _faults(faults, document), "warnings": warnings}
-        return answer({**shown, "type": kind, "wanted": None, "request": None, "error": ""})
-    found = kind or usual_type(lane, list(call.plant.intake.catalogue or ()))
-    event = _event(call, found, lane, sample or {})
+    return Draft(document, read.settings, lane, faults, read.warnings, kind, sample or {})
+
+
+async def preview(call: Call, crud: Crud) -> web.Response:
+    """See the module."""
+    draft = _draft(call, crud)
+    lane = draft.lane
+    warnings = _faults(draft.warnings, draft.document)
+    if lane is None:
+        shown = {"valid": False, "faults": _faults(draft.faults, draft.document), "warnings": warnings}
+        return answer({**shown, "type": draft.kind, "wanted": None, "request": None, "error": ""})
+    found = draft.kind or usual_type(lane, list(call.plant.intake.catalogue or ()))
+    event = _event(call, found, lane, draft.sample)
     request, why = _request(lane, event)
     return answer(
         {
@@ -72,11 +92,27 @@ async def preview(call: Call, crud: Crud) -> web.Response:
             "faults": [],
             "warnings": warnings,
             "type": found,
-            "wanted": call.plant.webhooks.wanted(settings, event),
+            "wanted": call.plant.webhooks.wanted(draft.settings, event),
             "request": request,
             "error": why,
         }
     )
+
+
+async def test_draft(call: Call, crud: Crud) -> web.Response:
+    """Send one request with settings that are not stored, and show what was answered."""
+    draft = _draft(call, crud)
+    lane = draft.lane
+    if lane is None:
+        text = "; ".join(text_of(fault) for fault in draft.faults)
+        raise Problem(422, text, errors=fault_members(draft.faults))
+    found = draft.kind or usual_type(lane, list(call.plant.intake.catalogue or ()))
+    event = _event(call, found, lane, draft.sample)
+    lane.begin_draft()
+    try:
+        return await tried(call, crud, lane, event, found)
+    finally:
+        lane.end_draft()
 
 
 def _faults(faults: list[Fault], document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -218,7 +254,30 @@ def _route(path: str, crud: Crud, tag: str) -> Route:
     )
 
 
+async def _test(call: Call) -> web.Response:
+    return await test_draft(call, ENDPOINTS)
+
+
 ROUTES = (
     _route("/api/v2/webhooks/preview", ENDPOINTS, "webhooks"),
     _route("/api/v2/mqtt/preview", PUBLISHERS, "publishers"),
+    Route(
+        *("POST", "/api/v2/webhooks/test", "endpoints:write", _test),
+        {
+            "operationId": "testDraft",
+            "summary": "Send a made-up event with settings that are not stored.",
+            "description": "The body is that of a preview. One request is sent, to the address that the "
+            "settings name, within what `egress` allows.",
+            "tags": ["webhooks"],
+            "requestBody": {"required": True, "content": json_content("PreviewRequest")},
+            "responses": {
+                "200": {"description": "What was sent, and answered.", "content": json_content("Trial")},
+                "404": problem_response("No endpoint has this id."),
+                "409": problem_response("It is one of the file, and is changed there."),
+                "422": problem_response("Settings that cannot be, no such type of event, or no such sample."),
+                "504": problem_response("The receiver has not answered."),
+            },
+        },
+        JSON_TYPES,
+    ),
 )

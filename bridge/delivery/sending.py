@@ -362,6 +362,19 @@ class Sender:
                 return f"the endpoint does not allow events (abuse_protection): {missing}"
         return ""
 
+    def begin_draft(self) -> None:
+        """For a test with a lane that is not served: ask for what `authorized` waits for."""
+        for one in (self._tokens, self._permission):
+            if one is not None:
+                one.start()
+
+    def end_draft(self) -> None:
+        """The test is over: ask no more."""
+        for one in (self._tokens, self._permission):
+            if one is not None:
+                one.close()
+        self.pool.close()
+
     # -- what the subclass makes of it -----------------------------------------------------------------
 
     def _succeeded(self, connection: Carrier) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.admin.calling import Api, problem
 from tests.integration.process import webhook
 from tests.integration.receiver import Receiver
+from tests.integration.receiver import status as answers
 
 PATH = "/api/v2/webhooks/preview"
 ENDPOINTS = "/api/v2/webhooks/endpoints"
@@ -201,3 +202,57 @@ async def test_a_test_of_a_type_shows_request_and_response(tmp_path: Path) -> No
             assert shown["response"]["head"].startswith("HTTP/1.1 201")
             assert SECRET not in str(shown)
         assert len(receiver.requests) == 3
+
+
+async def test_a_draft_is_tested_as_it_stands(tmp_path: Path) -> None:
+    """One request with settings that nobody has stored; nothing is left of it."""
+    path = "/api/v2/webhooks/test"
+    async with Receiver(status=200) as receiver, Api(tmp_path) as api:
+        draft = {"url": receiver.url("/draft"), "events": ["work_order.*"], "headers": {"X-Plant": "7"}}
+        answer = await api.post(path, {"endpoint": draft, "type": "work_order.created"})
+        assert answer.status == 200, answer
+        assert (answer.json["ok"], answer.json["response"]["status"]) == (True, 200)
+        (request,) = receiver.requests
+        assert (request.target, request.header("x-plant")) == ("/draft", "7")
+        assert request.json["type"] == "work_order.created"
+        assert (await api.get(ENDPOINTS)).json["total"] == 0
+
+        # A patch of one that is there: its own secrets and headers, at the new place.
+        made = (await api.post(ENDPOINTS, {**draft, "secret": SECRET})).json
+        changed = {"endpoint": {"url": receiver.url("/changed")}, "id": made["id"]}
+        assert (await api.post(path, changed)).json["ok"]
+        assert receiver.requests[-1].target == "/changed"
+        assert receiver.requests[-1].header("x-plant") == "7"
+        assert (await api.get(f"{ENDPOINTS}/{made['id']}")).json["url"] == receiver.url("/draft")
+
+        found = problem(await api.post(path, {"endpoint": {**draft, "pool_size": 0}}), 422)
+        assert found["errors"][0]["path"] == "/pool_size"
+        refused = (await api.post(path, {"endpoint": {"url": "http://127.0.0.1:1/", "events": ["a.b"]}})).json
+        assert (refused["ok"], refused["response"]["status"]) == (False, None)
+        assert "refused" in refused["error"]
+        # A lesser key's request goes where its endpoints may go, and nowhere else.
+        tenant = await api.key("tenant", "endpoints:write")
+        before = len(receiver.requests)
+        told = await api.post(path, {"endpoint": draft}, auth=tenant)
+        assert told.status == 422 or not told.json["ok"], told
+        assert len(receiver.requests) == before
+
+
+async def test_a_draft_with_oauth2_waits_for_its_token(tmp_path: Path) -> None:
+    async with Receiver(status=200) as receiver, Receiver(status=200) as tokens, Api(tmp_path) as api:
+        token = json.dumps({"access_token": "t0ken", "token_type": "Bearer", "expires_in": 60}).encode()
+        tokens.script = answers(200, token, [("Content-Type", "application/json")])
+        draft = {
+            "url": receiver.url(),
+            "events": ["work_order.*"],
+            "credentials": {
+                "kind": "oauth2",
+                "token_url": tokens.url("/token"),
+                "client_id": "a",
+                "client_secret": "b",
+            },
+        }
+        answer = await api.post("/api/v2/webhooks/test", {"endpoint": draft})
+        assert answer.json["ok"], answer
+        assert receiver.requests[0].header("authorization") == "Bearer t0ken"
+        assert "t0ken" not in answer.text

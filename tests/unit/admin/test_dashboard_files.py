@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bridge.admin.endpoint_schemas import STATES
+from bridge.config.load import load
+
 STATIC = Path(__file__).resolve().parents[3] / "bridge" / "admin" / "dashboard" / "static"
 FILES = sorted(path for path in STATIC.rglob("*") if path.is_file())
 SCRIPTS = [path for path in FILES if path.suffix == ".js"]
@@ -69,3 +72,44 @@ def test_every_import_is_a_file(path: Path) -> None:
 
 def test_it_stays_small() -> None:
     assert sum(path.stat().st_size for path in FILES) < MAX_BYTES
+
+
+# -- docs/dashboard.md ---------------------------------------------------------------------------------------
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PAGE = (DOCS / "dashboard.md").read_text()
+
+
+def test_the_page_s_pictures_are_there_and_all_are_shown() -> None:
+    named = set(re.findall(r"!\[[^\]]{5,}\]\((images/[^)]+)\)", PAGE))
+    assert named == {f"images/{path.name}" for path in (DOCS / "images").glob("dashboard-*.png")}
+    assert all((DOCS / name).stat().st_size < 200_000 for name in named)
+
+
+def test_the_page_has_every_state() -> None:
+    told = set(re.findall(r"(?m)^\| ([A-Z][a-z]+) \|", PAGE))
+    block = re.search(r"const STATES = \{(.*?)\};", (STATIC / "js" / "ui.js").read_text(), re.DOTALL)
+    assert block
+    shown = dict(re.findall(r'(\w+): \["\w+", "(\w+)"', block[1]))
+    assert told == set(shown.values())
+    assert set(shown) == set(STATES)
+
+
+def test_the_page_has_every_entry_of_the_menu() -> None:
+    menu = re.search(r"const NAV = \[(.*?)\n\];", (STATIC / "js" / "main.js").read_text(), re.DOTALL)
+    assert menu
+    titles = re.findall(r'\["\w+", "([^"]+)", "\w+"\]', menu[1])
+    assert len(titles) == 9
+    headings = " ".join(re.findall(r"(?m)^#+ (.+)$", PAGE)).lower()
+    assert [one for one in titles if one.lower().removeprefix("mqtt ") not in headings] == []
+
+
+def test_the_page_s_configuration_is_one(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```hocon\n(.*?)```", PAGE, re.DOTALL)
+    conf = tmp_path / "nanomq.conf"
+    conf.write_text(block)
+    report = load(conf, {"ADMIN_PASSWORD": "s3cret"})
+    assert report.errors == []
+    assert report.settings is not None
+    assert report.settings.http_server is not None
+    assert f"http://127.0.0.1:{report.settings.http_server.port}/dashboard/" in PAGE

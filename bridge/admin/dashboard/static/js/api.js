@@ -14,6 +14,8 @@ export class ApiError extends Error {
   }
 }
 
+export const UNREACHABLE = "HookMQ cannot be reached: is it running, and is the network there?";
+
 /** Called when a call finds that the session is over. */
 export function onSignedOut(call) {
   signedOut = call;
@@ -57,7 +59,7 @@ export async function call(method, path, body, options = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "HookMQ cannot be reached: is it running, and is the network there?");
+    throw new ApiError(0, UNREACHABLE);
   }
   const text = await response.text();
   let value = null;
@@ -94,6 +96,7 @@ export const paths = {
   endpoint: (id) => `${ENDPOINTS}/${encodeURIComponent(id)}`,
   delivery: (id, delivery) => `${ENDPOINTS}/${encodeURIComponent(id)}/deliveries/${encodeURIComponent(delivery)}`,
   preview: "/api/v2/webhooks/preview",
+  test: "/api/v2/webhooks/test",
   logs: "/api/v2/webhooks/logs",
   retryLogs: "/api/v2/webhooks/logs/retry",
   types: "/api/v2/webhooks/event-types",

@@ -135,3 +135,10 @@ export function pretty(text) {
     return text;
   }
 }
+
+/** With a capital letter and a full stop. */
+export function sentence(text) {
+  const trimmed = String(text || "something went wrong").trim();
+  const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
+}

@@ -21,6 +21,7 @@ const ROUTES = [
   ["subscriptions", () => import("./pages/subscriptions.js")],
   ["events", () => import("./pages/events.js")],
   ["publishers", () => import("./pages/publishers.js")],
+  ["publishers/{id}", () => import("./pages/publishers.js")],
 ];
 
 const NAV = [
@@ -235,6 +236,11 @@ function find(hash) {
   return null;
 }
 
+function titleOf(route) {
+  const [name] = route.split("/");
+  return NAV.flatMap(([, items]) => items).find(([one]) => one === name)[1];
+}
+
 function decode(part) {
   try {
     return decodeURIComponent(part);
@@ -269,11 +275,13 @@ async function show(focus) {
   const page = context(root, found, focus);
   state.page = page;
   try {
-    const module = await found.load();
+    const module = await found.load().catch(() => {
+      throw new api.ApiError(0, api.UNREACHABLE);
+    });
     if (!page.ctx.signal.aborted) await module.page(page.ctx);
   } catch (error) {
     if (api.aborted(error) || page.ctx.signal.aborted) return;
-    page.ctx.head({ title: document.title.split(" · ")[0] });
+    if (!root.querySelector("h1")) page.ctx.head({ title: titleOf(found.route) });
     root.append(failure(error, () => show(true)));
   }
 }

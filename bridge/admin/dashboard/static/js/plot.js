@@ -15,6 +15,16 @@ const SPAN_MS = 3600 * 1000;
 const GAP_MS = 30 * 1000;
 const TABLE_STEP_MS = 60 * 1000;
 
+/** What a series looks like, by more than its colour: the first one is an area, the others are lines. */
+function swatch(className, filled) {
+  return s(
+    "svg",
+    { width: 16, height: 10, "aria-hidden": "true" },
+    filled ? s("path", { class: `plot-area plot-swatch ${className}`, d: "M0 2H16V10H0Z" }) : null,
+    s("path", { class: `plot-line ${className}`, d: filled ? "M0 2H16" : "M0 5H16" }),
+  );
+}
+
 /**
  * @typedef {{key: string, label: string, className: string}} Series
  * @param {{title: string, series: Series[], format: (value: number) => string, floor?: number, binary?: boolean}} options
@@ -43,16 +53,17 @@ export function createPlot({ title, series, format, floor = 1, binary = false })
   }));
   for (const { area } of paths) if (area) lines.append(area);
   for (const { line } of paths) lines.append(line);
+  const figures = series.map(() => h("span", { class: "plot-figure" }));
   const legend =
     series.length > 1
       ? h(
           "ul",
           { class: "plot-legend" },
-          series.map(({ label, className }) =>
-            h("li", null, s("svg", { width: 18, height: 8, "aria-hidden": "true" }, s("line", { class: `plot-line ${className}`, x1: 0, x2: 18, y1: 4, y2: 4 })), label),
+          series.map(({ label, className }, at) =>
+            h("li", null, swatch(className, at === 0), label, figures[at]),
           ),
         )
-      : null;
+      : figures[0];
   const tablePlace = h("div", { class: "plot-table", id: uid("plot-table"), hidden: true });
   const toggle = h(
     "button",
@@ -63,7 +74,7 @@ export function createPlot({ title, series, format, floor = 1, binary = false })
   const element = h(
     "section",
     { class: "plot-card card", "aria-label": title },
-    h("div", { class: "plot-head" }, h("h3", null, title), readout, legend, toggle),
+    h("div", { class: "plot-head" }, h("h2", null, title), legend, readout, toggle),
     drawing,
     tablePlace,
   );
@@ -170,8 +181,8 @@ export function createPlot({ title, series, format, floor = 1, binary = false })
   function shown() {
     const point = hover === null || points.length === 0 ? points[points.length - 1] : nearest(hover);
     if (!point) return setText(readout, "");
-    const values = series.map(({ key }) => format(point[key] ?? 0)).join(" / ");
-    setText(readout, hover === null ? values : `${values} at ${clock(point.t)}`);
+    series.forEach(({ key }, at) => setText(figures[at], format(point[key] ?? 0)));
+    setText(readout, hover === null ? "" : `at ${clock(point.t)}`);
     cursor.setAttribute("visibility", hover === null ? "hidden" : "visible");
     if (hover !== null) {
       cursor.setAttribute("x1", x(point.t));

@@ -25,7 +25,7 @@ export function suggestTypes(input, signal) {
 }
 
 function suggest(input, signal, find) {
-  const list = document.getElementById(input.getAttribute("list")) || input.parentElement.querySelector("datalist");
+  const { list } = input;
   let timer = 0;
   async function ask() {
     try {

@@ -124,6 +124,7 @@ export function createPager({ onmove, names = ["Previous", "Next"] }) {
       // Not `disabled`: the button that was pressed keeps focus on the last page.
       back.setAttribute("aria-disabled", String(!hasBack));
       next.setAttribute("aria-disabled", String(!hasNext));
+      back.hidden = next.hidden = !hasBack && !hasNext;
       element.hidden = !label && !hasBack && !hasNext;
     },
   };

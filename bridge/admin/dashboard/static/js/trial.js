@@ -13,6 +13,11 @@ export function sendTest(id, type, signal) {
   return api.post(`${api.paths.endpoint(id)}/test`, type ? { type } : {}, { signal });
 }
 
+/** Send a test with settings that are not saved. */
+export function sendDraft(draft, signal) {
+  return api.post(api.paths.test, draft, { signal });
+}
+
 /** What came of a test, in a few words. */
 export function trialChip(trial) {
   const status = trial.response.status;
@@ -45,8 +50,8 @@ export function trialView(trial) {
   );
 }
 
-/** The Test button beside a URL, and the place where its outcome stands. */
-export function testButton(id, signal) {
+/** The Test button beside a URL, and the place where its outcome stands; `send(signal)` gives a trial. */
+export function testButton(send, signal) {
   const place = h("span", { class: "test-result", role: "status" });
   const made = button("Test", {
     title: "Send one test event now",
@@ -54,7 +59,7 @@ export function testButton(id, signal) {
       busy(made, async () => {
         fill(place, h("span", { class: "muted" }, "Sending"));
         try {
-          const trial = await sendTest(id, "", signal);
+          const trial = await send(signal);
           fill(place, trialChip(trial), button("Show", { kind: "quiet", onclick: () => showTrial(trial) }));
         } catch (error) {
           if (!api.aborted(error)) fill(place, chip("bad", error.message));
@@ -77,7 +82,6 @@ export function openTest(id, type, signal) {
     describe: "A made-up event of the type, sent as a real one would be. It is outside the order, the figures and the log.",
   });
   const control = input({ list: "test-types", value: type, "data-autofocus": true, maxlength: 128 });
-  const holder = h("div", { class: "with-list" }, control, h("datalist", { id: "test-types" }));
   const send = button("Send", { kind: "primary", type: "submit" });
   const kind = field("Event type", control, { after: send, hint: "A type of the catalogue such as work_order.created, or an event of the broker such as on_message_publish." });
   const result = h("div", { "aria-live": "polite" });
@@ -97,7 +101,7 @@ export function openTest(id, type, signal) {
       });
     },
   }, kind.element);
-  form.querySelector(".field-row").prepend(holder);
+  form.append(h("datalist", { id: "test-types" }));
   fill(dialog.body, form, result);
   fill(dialog.foot, button("Close", { onclick: () => dialog.close() }));
   suggestTypes(control, signal);

@@ -1,6 +1,7 @@
 /** Small parts that every page uses: chips, buttons, notices, empty states, tabs, code, copying, toasts. */
 
 import { fill, h, icon, setText, uid } from "./dom.js";
+import { sentence } from "./format.js";
 
 /** What an endpoint's state is called, how it looks, and what it means (docs/operating.md). */
 const STATES = {
@@ -95,13 +96,6 @@ export function failure(error, retry) {
     h("div", { class: "notice-text" }, text),
     retry && button("Try again", { kind: "quiet", mark: "refresh", onclick: retry }),
   );
-}
-
-/** With a capital letter and a full stop. */
-export function sentence(text) {
-  const trimmed = String(text || "something went wrong").trim();
-  const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
-  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 
 /** Nothing is here, and what to do about it. */

@@ -8,12 +8,12 @@ import * as f from "../format.js";
 import { openReplay, replayCard } from "../replay.js";
 import { openRotate } from "../secret.js";
 import { createTable, cursorList, filterBar, noMatch } from "../table.js";
-import { openTest, testButton } from "../trial.js";
+import { openTest, sendTest, testButton } from "../trial.js";
 import { busy, button, codeBlock, copyButton, deliveryChip, emptyState, notice, outcomeChip, skeleton, stateChip, tabs, toast } from "../ui.js";
 import { eventNames } from "./endpoints.js";
 
 const STATS_S = 2;
-const REFRESH_S = 5;
+const REFRESH_S = 3;
 
 export async function page(ctx) {
   const { id } = ctx.params;
@@ -67,7 +67,7 @@ export async function page(ctx) {
       h("span", { class: "url-method" }, endpoint.method || "POST"),
       h("code", { class: "url-text" }, endpoint.url),
       copyButton(endpoint.url),
-      may ? testButton(id, ctx.signal) : null,
+      may ? testButton((signal) => sendTest(id, "", signal), ctx.signal) : null,
     ),
     reason,
     replay.element,

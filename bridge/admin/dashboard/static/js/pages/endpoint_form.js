@@ -11,7 +11,7 @@ import { previewPanel } from "../form/preview.js";
 import { credentialsPart, headersPart, signaturePart } from "../form/security.js";
 import { showSecret } from "../secret.js";
 import { BROKER_EVENTS } from "../suggest.js";
-import { testButton } from "../trial.js";
+import { sendDraft, testButton } from "../trial.js";
 import { announce, busy, button, card, failure, notice, skeleton, toast } from "../ui.js";
 
 const NOT_SETTINGS = ["id", "source", "trust", "created", "changed", "created_by", "state", "reason", "old_secret_expires", "figures", "warnings"];
@@ -47,7 +47,7 @@ export async function page(ctx) {
   const url = field(
     "URL",
     input({ value: original.url || "", type: "text", inputmode: "url", placeholder: "https://erp.example/webhooks/mes", oninput: () => checkUrl(), "data-path": "/url" }),
-    { hint: "http:// or https://. Path and query may hold placeholders such as ${topic}.", after: isNew ? testUrl(ctx, () => document()) : testButton(id, ctx.signal) },
+    { hint: "http:// or https://. Path and query may hold placeholders such as ${topic}.", after: testButton(test, ctx.signal) },
   );
   const description = bound({ path: "/description", label: "Description", optional: true, placeholder: "ERP, line 7 …" }, original, changed);
   const method = bound({ path: "/method", label: "Method", kind: "select", options: ["POST", "PUT", "GET", "DELETE"].map((one) => [one, one]), initial: "POST" }, original, changed);
@@ -83,6 +83,19 @@ export async function page(ctx) {
     return made;
   }
 
+  /** The settings for a call that only tries them: a patch where there is one already. */
+  function draft() {
+    return isNew ? { endpoint: document() } : { endpoint: change(), id };
+  }
+
+  /** The JSON Merge Patch from what the server has shown to what stands in the form. */
+  function change() {
+    const made = document();
+    const patch = mergePatch(original, made);
+    if (made.secret === null) patch.secret = null;
+    return patch;
+  }
+
   // -- what is wrong ----------------------------------------------------------------------------------------
 
   const faultPlace = h("div", { class: "form-faults" });
@@ -97,7 +110,7 @@ export async function page(ctx) {
       const path = fault.path || "";
       const text = capital(fault.message || `expected ${fault.expected}`);
       if (path === "/url" || (path === "" && /url/.test(text) && !url.control.value)) {
-        if (url.control.value.trim() || whole) url.fault(text);
+        if ((url.control.value.trim() || whole) && !url.wrong) url.fault(text);
         first ||= url.control;
       } else if (path.startsWith("/events") || path.startsWith("/types")) {
         events.fault(path, text);
@@ -121,14 +134,21 @@ export async function page(ctx) {
 
   const preview = previewPanel({
     signal: ctx.signal,
-    document: () => {
-      const made = document();
-      if (made.secret) made.secret = undefined; // it has no place in a preview
-      return made;
-    },
+    draft,
     types: () => sampleTypes(events.values(), catalogue),
+    filter: (type) => (events.values().find((one) => one.event === type && one.topic) || {}).topic || "",
     onfaults: (faults) => showFaults(faults),
   });
+
+  /** One request with the settings as they stand here. */
+  async function test(signal) {
+    try {
+      return await sendDraft(preview.body(), signal);
+    } catch (error) {
+      if (error.status === 422) showFaults(error.errors, { whole: true });
+      throw error;
+    }
+  }
 
   // -- saving -----------------------------------------------------------------------------------------------
 
@@ -170,7 +190,7 @@ export async function page(ctx) {
       return;
     }
     try {
-      const answer = isNew ? await api.post(api.paths.endpoints, made) : await change(made);
+      const answer = isNew ? await api.post(api.paths.endpoints, made) : await api.patch(api.paths.endpoint(id), change(), { headers: etag ? { "If-Match": etag } : {} });
       dirty = false;
       ctx.guard = null;
       const there = `#/endpoints/${encodeURIComponent(answer.id)}`;
@@ -189,13 +209,6 @@ export async function page(ctx) {
     }
   }
 
-  function change(made) {
-    const patch = mergePatch(original, made);
-    if (made.secret === null) patch.secret = null;
-    // A value that is not shown and was not changed is not sent.
-    return api.patch(api.paths.endpoint(id), patch, { headers: etag ? { "If-Match": etag } : {} });
-  }
-
   preview.now();
   if (isNew) url.control.focus();
 }
@@ -211,11 +224,6 @@ function fold(title, hint, content) {
     h("summary", null, h("h2", null, title), h("span", { class: "muted" }, hint)),
     h("div", { class: "card-body" }, content),
   );
-}
-
-/** Before there is an endpoint the URL cannot be tested by itself: the place says when. */
-function testUrl() {
-  return null;
 }
 
 /** Types that a sample can be made of: those that the endpoint wants, else all. */

@@ -10,10 +10,12 @@ import { card, chip, emptyState, failure, skeleton, stateChip } from "../ui.js";
 const STEP_MS = 5000;
 const POINTS = 720;
 const SHOWN = 10;
+/** Problems that are shown until one asks for all. */
+const FIRST = 5;
 
 const PLOTS = [
   {
-    title: "Messages and deliveries per second",
+    title: "Per second",
     series: [
       { key: "messages_in_per_s", label: "Messages in", className: "series-a" },
       { key: "deliveries_per_s", label: "Deliveries", className: "series-b" },
@@ -22,7 +24,7 @@ const PLOTS = [
     floor: 1,
   },
   {
-    title: "Failed attempts per second",
+    title: "Failures per second",
     series: [{ key: "failures_per_s", label: "Failed attempts", className: "series-bad" }],
     format: f.rate,
     floor: 1,
@@ -54,7 +56,7 @@ export async function page(ctx) {
     fill(place, failure(error, () => page(ctx)));
     return;
   }
-  points = (first.history || []).map(point);
+  points = ((first.history || {}).points || []).map(point);
   fill(
     place,
     problems.element,
@@ -66,8 +68,8 @@ export async function page(ctx) {
   ctx.onleave(ctx.live.subscribe({ data: take }));
 
   function take(now) {
-    const t = Date.now();
-    const latest = point({ ...now, at: t });
+    const latest = point(now);
+    const { t } = latest;
     const before = points[points.length - 1];
     // A point every five seconds, as the server keeps them; the last one moves until then.
     if (before && before.moving && t - before.from < STEP_MS) points[points.length - 1] = { ...latest, moving: true, from: before.from };
@@ -81,9 +83,8 @@ export async function page(ctx) {
 }
 
 function point(sample) {
-  const t = typeof sample.at === "string" ? Date.parse(sample.at) : sample.at;
   return {
-    t,
+    t: Date.parse(sample.at),
     messages_in_per_s: sample.messages_in_per_s,
     deliveries_per_s: sample.deliveries_per_s,
     failures_per_s: sample.failures_per_s,
@@ -94,14 +95,29 @@ function point(sample) {
 
 // -- what is wrong --------------------------------------------------------------------------------------------
 
-const SEVERITY = { critical: ["bad", "Critical"], error: ["bad", "Error"], warning: ["warn", "Warning"], info: ["info", "Note"] };
+const SEVERITY = { error: ["bad", "Error"], warning: ["warn", "Warning"], info: ["info", "Note"] };
 
 function problemPanel() {
   const list = h("div", { class: "problems", role: "status" });
-  const element = h("section", { class: "problem-panel", "aria-label": "What is wrong now" }, list);
-  return {
-    element,
-    set(problems) {
+  const more = h("button", { type: "button", class: "button button-quiet", "aria-expanded": "false", hidden: true, onclick: () => show(!all) });
+  const element = h("section", { class: "problem-panel", "aria-label": "What is wrong now" }, list, more);
+  let all = false;
+  let latest = [];
+
+  function show(on) {
+    all = on;
+    set(latest);
+  }
+
+  function set(found) {
+    latest = found;
+    more.hidden = found.length <= FIRST;
+    more.setAttribute("aria-expanded", String(all));
+    setText(more, all ? "Show the first ones only" : `Show all ${found.length}`);
+    draw(all ? found : found.slice(0, FIRST));
+  }
+
+  function draw(problems) {
       if (problems.length === 0) {
         patch(list, h("div", { class: "all-well" }, icon("check"), h("span", null, "Nothing is wrong.")));
         return;
@@ -111,32 +127,32 @@ function problemPanel() {
         h(
           "ul",
           { class: "problem-list" },
-          problems.map(({ severity, text, link }) => {
+          problems.map(({ severity, text, link, since }) => {
             const [kind, word] = SEVERITY[severity] || ["warn", severity];
             return h(
               "li",
               { class: `problem problem-${kind}` },
               chip(kind, word),
-              h("span", { class: "problem-text" }, text),
+              h("span", { class: "problem-text" }, f.sentence(text), since ? h("span", { class: "muted" }, " Since ", f.when(since), ".") : null),
               link && link.startsWith("#/") ? h("a", { class: "problem-link", href: link }, "Show", h("span", { class: "visually-hidden" }, `: ${text}`), icon("chevron")) : null,
             );
           }),
         ),
       );
-    },
-  };
+  }
+  return { element, set };
 }
 
 // -- figures --------------------------------------------------------------------------------------------------
 
 function tilePanel() {
   const made = [
-    ["clients", "Clients", "#/clients?conn_state=connected", (now) => [f.count(now.clients), "connected"]],
+    ["clients", "Clients", "#/clients?conn_state=connected", (now) => [f.count(now.clients), now.clients === null ? "needs clients:read" : "connected"]],
     ["messages", "Messages in", "#/live", (now) => [f.rate(now.messages_in_per_s), "per second"]],
     ["deliveries", "Deliveries", "#/logs?status=ok", (now) => [f.rate(now.deliveries_per_s), "per second"]],
     ["failures", "Failures", "#/logs?status=failed", (now) => [f.rate(now.failures_per_s), "attempts per second"]],
     ["backlog", "Backlog", "#/endpoints", (now) => [f.count(now.backlog), now.backlog === 1 ? "event waits" : "events wait"]],
-    ["oldest", "Oldest waiting", "#/endpoints", (now) => (now.oldest_waiting_s === null || now.oldest_waiting_s === undefined ? ["–", "nothing waits"] : [f.duration(now.oldest_waiting_s), "event"])],
+    ["oldest", "Oldest waiting", "#/endpoints", (now) => (now.oldest_waiting_s === null || now.oldest_waiting_s === undefined ? ["–", "nothing waits"] : [f.duration(now.oldest_waiting_s), ""])],
     ["dead", "Dead letters", "#/dead", (now) => [f.count(now.dead), now.dead ? "to look at" : "none"]],
   ].map(([key, label, href, read]) => {
     const value = h("span", { class: "tile-value" });
@@ -165,9 +181,9 @@ function storeTile() {
   return {
     element: h("div", { class: "tile", "data-tile": "store" }, h("span", { class: "tile-label" }, "Store"), value, unit, meter),
     set(now) {
-      const { bytes = null, bound = null } = now.store || {};
+      const { store_bytes: bytes, store_bound_bytes: bound } = now;
       setText(value, f.bytes(bytes));
-      setText(unit, bound ? `of ${f.bytes(bound)}` : "no bound");
+      setText(unit, bound ? `of ${f.bytes(bound)}` : "");
       meter.hidden = !bound;
       if (bound) meter.value = Math.min(1, bytes / bound);
     },
@@ -179,7 +195,7 @@ function storeTile() {
 function endpointPanel() {
   const table = createTable({
     caption: "Endpoints, those in trouble and the busiest first",
-    rowKey: (row) => row.id,
+    rowKey: (row) => `${row.kind} ${row.id}`,
     columns: endpointColumns(),
     empty: () =>
       emptyState(
@@ -192,16 +208,20 @@ function endpointPanel() {
   return {
     element: card("Endpoints", { actions: all }, table.element),
     set(now) {
-      table.setRows([...(now.endpoints || [])].sort(byTrouble).slice(0, SHOWN));
+      table.setRows(now.endpoints.slice(0, SHOWN).sort(byTrouble));
+      setText(all, now.endpoints_total > SHOWN ? `All ${f.count(now.endpoints_total)} endpoints` : "All endpoints");
     },
   };
 }
 
 const TROUBLE = ["failing", "full", "off", "slow", "asking", "leaving", "on", "inactive"];
 
+/** The server has chosen; what stays in its place is easier to read than what is sorted anew each second. */
 function byTrouble(a, b) {
-  return TROUBLE.indexOf(a.state) - TROUBLE.indexOf(b.state) || (b.deliveries_per_s || 0) - (a.deliveries_per_s || 0) || (a.id < b.id ? -1 : 1);
+  return TROUBLE.indexOf(a.state) - TROUBLE.indexOf(b.state) || name(a).localeCompare(name(b));
 }
+
+const name = (row) => row.description || row.id;
 
 function endpointColumns() {
   return [
@@ -209,7 +229,13 @@ function endpointColumns() {
       key: "id",
       label: "Endpoint",
       head: true,
-      cell: (row) => h("a", { class: "cell-main", href: `#/endpoints/${encodeURIComponent(row.id)}` }, row.description || row.id),
+      cell: (row) =>
+        h(
+          "div",
+          { class: "cell-line" },
+          h("a", { class: "cell-main", href: `#/${row.kind}s/${encodeURIComponent(row.id)}` }, name(row)),
+          row.kind === "publisher" ? h("span", { class: "tag" }, "MQTT") : null,
+        ),
     },
     { key: "state", label: "State", cell: (row) => stateChip(row.state, row.reason) },
     { key: "rate", label: "Deliveries/s", className: "num", cell: (row) => f.rate(row.deliveries_per_s) },

@@ -1,10 +1,11 @@
 /** MQTT publishers: events as messages at this broker or another one; their state and last error. */
 
 import * as api from "../api.js";
-import { add, h } from "../dom.js";
+import { openDialog } from "../dialog.js";
+import { add, fill, h } from "../dom.js";
 import * as f from "../format.js";
 import { createTable, cursorList } from "../table.js";
-import { chip, emptyState, notice, stateChip } from "../ui.js";
+import { button, chip, codeBlock, emptyState, facts, failure, notice, skeleton, stateChip } from "../ui.js";
 
 const REFRESH_S = 5;
 
@@ -13,17 +14,32 @@ export async function page(ctx) {
   const table = createTable({
     caption: "MQTT publishers",
     rowKey: (row) => row.id,
+    onopen: (row) => show(row.id),
     columns: [
-      { key: "id", label: "Publisher", head: true, className: "cell-wide", cell: (row) => [h("span", { class: "cell-line" }, h("span", { class: "cell-main" }, row.description || row.id), row.source === "file" ? h("span", { class: "tag" }, "File") : null), h("span", { class: "cell-sub", title: row.server }, row.server === "embedded" ? "this broker" : row.server)] },
+      { key: "id", label: "Publisher", head: true, className: "cell-wide", cell: (row) => [h("span", { class: "cell-line" }, h("button", { type: "button", class: "link-button", onclick: () => show(row.id) }, row.description || row.id), row.source === "file" ? h("span", { class: "tag" }, "File") : null), h("span", { class: "cell-sub", title: row.server }, row.server === "embedded" ? "this broker" : row.server)] },
       { key: "state", label: "State", cell: (row) => stateChip(row.state, row.reason) },
       { key: "connected", label: "Connection", cell: connection },
       { key: "last", label: "Last connected", cell: (row) => f.when((row.connection || {}).last_connected) },
       { key: "error", label: "Last error", className: "cell-error", cell: (row) => lastError(row) },
-      { key: "topic", label: "Topic", className: "cell-wide", cell: (row) => h("code", { class: "cell-clip", title: row.topic_pattern }, row.topic_pattern || "–") },
       { key: "waiting", label: "Waiting", className: "num", cell: (row) => f.count((row.figures || {}).queued) },
     ],
     empty: () => emptyState("There is no publisher", "A block mqtt_publishers.<name> in the file, or POST /api/v2/mqtt/publishers, makes events into MQTT messages (docs/unified-namespace.md)."),
   });
+  function show(id) {
+    const dialog = openDialog("MQTT publisher", { sheet: true });
+    fill(dialog.body, skeleton(5));
+    fill(dialog.foot, button("Close", { onclick: () => dialog.close() }));
+    api
+      .get(`${api.paths.publishers}/${encodeURIComponent(id)}`, { signal: ctx.signal })
+      .then((row) => {
+        dialog.heading.textContent = row.description || row.id;
+        fill(dialog.body, details(row));
+      })
+      .catch((error) => {
+        if (!api.aborted(error)) fill(dialog.body, failure(error));
+      });
+  }
+
   const list = cursorList({
     table,
     noun: "publishers",
@@ -39,8 +55,28 @@ export async function page(ctx) {
     return;
   }
   ctx.root.append(box);
+  if (ctx.params.id) show(ctx.params.id);
   await list.refresh();
   ctx.every(REFRESH_S, () => list.refresh({ quiet: true }));
+}
+
+function details(row) {
+  const { id, source, state, reason, connection: there, figures, description, ...settings } = row;
+  return [
+    reason ? notice("bad", reason) : null,
+    facts([
+      ["State", stateChip(state, reason)],
+      ["Id", h("code", null, id)],
+      ["Made in", source === "file" ? "the configuration file" : "the API"],
+      ["Topic", h("code", { class: "wrap" }, row.topic_pattern)],
+      ["Server", row.server === "embedded" ? "this broker" : h("code", { class: "wrap" }, row.server)],
+      ["Connection", connection(row)],
+      there ? ["Since", f.when(there.since)] : null,
+      there ? ["Last connected", f.when(there.last_connected)] : null,
+      ["Last error", lastError(row)],
+    ]),
+    codeBlock("Settings that are not at their defaults", JSON.stringify(settings, null, 2)),
+  ];
 }
 
 function connection(row) {
