@@ -47,6 +47,7 @@ from bridge.delivery.rates import Rates
 from bridge.delivery.replays import Replays
 from bridge.delivery.target import EndpointError
 from bridge.delivery.webhooks import Webhooks
+from bridge.events.event import Event
 from bridge.events.names import describe
 from bridge.journal.attempt_store import AttemptStore
 from bridge.journal.filesystem import on_tmpfs
@@ -131,6 +132,7 @@ class App:
             kind.start(self.webhooks)
         self.webhooks.on_rules = self._endpoint_changed
         self.journal.low = self._low
+        self._watching: Hooks | None = None  # of the dashboard's live tail
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
         self.mqtt = _within_file_limit(settings, self._connections())
         self.broker = Broker(self.mqtt, self.journal, self.loop)
@@ -161,9 +163,18 @@ class App:
     def _set_hooks(self) -> None:
         self.system.hook(self.webhooks.rules.system)
         hooks: list[Hooks] = [self.feed, self.authentication, self.system]
+        if self._watching is not None:
+            hooks.append(self._watching)
         if self.lifter is not None and self.settings.events.lift:
             hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
         self.broker.set_hooks(hooks)
+
+    def listen(self, hooks: Hooks | None, tap: Callable[[Event], None] | None) -> None:
+        """Have these hooks called, and `tap` with business events, while somebody watches; None: nobody
+        does."""
+        self._watching = hooks
+        self.intake.tap = tap
+        self._set_hooks()
 
     def _endpoint_changed(self) -> None:
         """An endpoint has come, changed or gone by itself."""
@@ -400,7 +411,7 @@ class App:
         from bridge.traces.tracer import Tracer  # noqa: PLC0415
 
         self.exporter = Exporter(self.settings.tracing, self.settings.node.shown)
-        self.webhooks.trace(Tracer(self.settings.tracing, self.journal, self.exporter.put).watch)
+        self.webhooks.trace(Tracer(self.settings.tracing, self.journal, self.exporter).watch)
 
     @property
     def spans(self) -> Mapping[str, int]:

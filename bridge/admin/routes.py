@@ -14,6 +14,7 @@ from bridge.admin.endpoints import Endpoints
 from bridge.admin.problems import Problem
 from bridge.admin.publishers import Publishers
 from bridge.admin.scopes import Principal
+from bridge.broker.hooks import Hooks
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.settings import Settings
@@ -21,6 +22,7 @@ from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.rates import Rates
 from bridge.delivery.replays import Replays
 from bridge.delivery.webhooks import Webhooks
+from bridge.events.event import Event
 from bridge.journal.journal import Journal
 from bridge.journal.retention import Retention
 from bridge.sources.intake import Intake
@@ -75,6 +77,10 @@ class Plant(Protocol):
 
     def not_ready(self) -> list[str]:
         """Why clients should not come at present, in words that tell nothing secret; empty: they may."""
+
+    def listen(self, hooks: Hooks | None, tap: Callable[[Event], None] | None) -> None:
+        """Have these hooks called, and `tap` with business events, while somebody watches; None: nobody
+        does."""
 
     @property
     def live(self) -> Live:

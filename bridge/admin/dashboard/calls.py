@@ -11,13 +11,29 @@ from aiohttp import web
 
 from bridge.admin.dashboard.live import OverviewFeed
 from bridge.admin.dashboard.stream import TYPE, EventStream, Feed
+from bridge.admin.dashboard.tail import Wanted
 from bridge.admin.pages import invalid
 from bridge.admin.problems import Problem
 from bridge.admin.routes import Call, Route, json_content, problem_response, schema
+from bridge.delivery import lookup
+from bridge.delivery.errors import Refused
+from bridge.events.event import TOPIC_EVENTS, EventType
+from bridge.events.names import matching
+from bridge.mqtt.topics import valid_topic_filter
 
 READ = "endpoints:read"
 CLIENTS = "clients:read"
 MAX_SECONDS = 86_400
+MAX_TYPES = 20
+"""Types and patterns that one watches."""
+USUAL = (
+    EventType.MESSAGE_PUBLISH,
+    EventType.CLIENT_CONNECTED,
+    EventType.CLIENT_DISCONNECTED,
+    EventType.SESSION_SUBSCRIBED,
+    EventType.SESSION_UNSUBSCRIBED,
+)
+"""What is watched of the broker where nothing is said: not what happens once for each subscriber."""
 _SECONDS = re.compile(r"[0-9]{1,5}")
 
 
@@ -37,6 +53,48 @@ async def watch_overview(call: Call) -> web.StreamResponse:
     seconds = seconds_of(call)
     must_have_room(call)
     return stream(call, OverviewFeed(call.plant.live.overview, clients=call.principal.may(CLIENTS)), seconds)
+
+
+async def watch_events(call: Call) -> web.StreamResponse:
+    """Events as they come."""
+    query = call.query
+    seconds = seconds_of(call)
+    wanted = _wanted(call)
+    seen = query.get("after") or call.headers.get("Last-Event-ID") or ""
+    must_have_room(call)
+    return stream(call, call.plant.live.tail.watch(call.principal.name, wanted, seen[:64]), seconds)
+
+
+def _wanted(call: Call) -> Wanted:
+    """What is to be watched. Raises Problem (422)."""
+    topic = call.query.get("topic") or None
+    if topic is not None and not valid_topic_filter(topic):
+        raise invalid("topic", f"found {topic[:80]!r}, expected a topic filter such as line/+/temp or line/#")
+    text = call.query.get("type") or ""
+    words = [word.strip() for word in text.split(",") if word.strip()][: MAX_TYPES + 1]
+    if len(words) > MAX_TYPES:
+        raise invalid("type", f"more than {MAX_TYPES} types")
+    business = call.principal.may(READ) and topic is None
+    if not words:
+        kinds: dict[EventType, None] = dict.fromkeys(USUAL)
+        patterns = ["*"] if business else []
+    else:
+        kinds = {}
+        patterns = []
+        for word in words:
+            try:
+                lookup.type_pattern(word)
+            except Refused as error:
+                raise invalid("type", str(error)) from None
+            found = matching(word)
+            kinds.update(dict.fromkeys(found))
+            if business and (not found or "*" in word or "?" in word):
+                patterns.append(word)
+    if topic is not None:
+        kinds = {kind: None for kind in kinds if kind in TOPIC_EVENTS}
+    if not kinds and not patterns:
+        raise invalid("type", "no event that you may see has this type, or has a topic")
+    return Wanted(tuple(kinds), topic, tuple(patterns))
 
 
 def _flag(call: Call, name: str, *, default: bool) -> bool:
@@ -138,6 +196,45 @@ ROUTES: tuple[Route, ...] = (
             "tags": ["overview"],
             "parameters": [SECONDS_PARAMETER],
             "responses": {"200": events("They, until the reader goes.", overview="Overview"), "422": _422},
+        },
+    ),
+    Route(
+        *("GET", "/api/v2/live/events", CLIENTS, watch_events),
+        {
+            "operationId": "watchEvents",
+            "summary": "Events as they come, as Server-Sent Events.",
+            "description": "Named `event`, with an `id`; and named `dropped` with the number of those that "
+            "were left out, null where nobody knows: there are at most 200 a second. A reader that comes "
+            "back within 10 s with `Last-Event-ID`, and the same filter, goes on where it was. Business "
+            "events need the scope `endpoints:read` too.",
+            "tags": ["overview"],
+            "parameters": [
+                {
+                    "name": "topic",
+                    "in": "query",
+                    "description": "A topic filter: only events that have a topic.",
+                    "schema": {"type": "string"},
+                },
+                {
+                    "name": "type",
+                    "in": "query",
+                    "description": "Types or patterns with commas between them: `message.publish`, "
+                    "`client.*`, `work_order.*`; without it messages, connections, subscriptions and "
+                    "business events.",
+                    "schema": {"type": "string"},
+                },
+                {
+                    "name": "after",
+                    "in": "query",
+                    "description": "The id of the last event that was seen, in place of `Last-Event-ID`.",
+                    "schema": {"type": "string", "maxLength": 64},
+                },
+                SECONDS_PARAMETER,
+            ],
+            "responses": {
+                "200": events("They, until the reader goes.", event="TailEvent", dropped="TailDropped"),
+                "422": _422,
+            },
         },
     ),
 )

@@ -1,4 +1,4 @@
-"""What the dashboard looks at while it is open: one overview for all who watch."""
+"""What the dashboard looks at while it is open: one overview for all who watch, and events as they come."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 from bridge.admin.dashboard.overview import Made, Overview
 from bridge.admin.dashboard.stream import Watchers, message
+from bridge.admin.dashboard.tail import Tail
 from bridge.admin.routes import Plant
 
 
@@ -15,6 +16,7 @@ class Live:
     def __init__(self, plant: Plant, loop: asyncio.AbstractEventLoop) -> None:
         self.overview = Overview(plant, loop)
         self.watchers = Watchers()
+        self.tail = Tail(loop, plant.listen)
 
     def start(self) -> None:
         """Begin the last hour."""
@@ -24,6 +26,7 @@ class Live:
         """End what is watched."""
         self.watchers.close()
         self.overview.close()
+        self.tail.close()
 
 
 class OverviewFeed:

@@ -133,6 +133,23 @@ SCHEMAS: dict[str, Any] = {
             "body_bytes": _COUNT,
         }
     ),
+    "TailEvent": obj(
+        {
+            "at": _TIME,
+            "type": {"type": "string", "description": "`on_message_publish`, `work_order.created`, …"},
+            "topic": {"type": "string", "description": "Texts have at most 1,024 characters."},
+            "clientid": {"type": "string", "description": "Of a business event its source."},
+            "username": {"type": ["string", "null"]},
+            "peername": _TEXT,
+            "qos": {"type": "integer", "minimum": 0, "maximum": 2},
+            "retain": {"type": "boolean"},
+            "payload": {"type": "string", "description": "At most 4,096 bytes of it."},
+            "payload_encoding": {"enum": ["plain", "base64"]},
+            "payload_bytes": _COUNT,
+            "data": {"type": "object", "description": "What such an event has beside: its `reason`, …"},
+        }
+    ),
+    "TailDropped": obj({"count": _MAYBE_COUNT}),
     "Trouble": obj(
         {
             "severity": {"enum": ["error", "warning", "info"]},
