@@ -9,6 +9,7 @@ from bridge.mqtt.topics import TopicTree, parse_shared
 
 SYSTEM = "$SYS"
 """The first level of what the broker tells of itself."""
+SHARE = "$share/"
 BRIDGES = "$SYS/broker/connection/"
 BRIDGE_LEVELS = 4  # as slashes, of `$SYS/broker/connection/<name>/state`
 CACHE_TOPICS = 8192
@@ -190,11 +191,12 @@ class Subscriptions:
 def is_reserved(topic: str) -> bool:
     """Whether clients may not publish to a topic: what the broker tells of itself must be its own.
 
+    Nor can one publish to `$share/…`, which is how a subscription is shared: nobody could subscribe to it.
     A bridge of mosquitto tells whether it is connected on `$SYS/broker/connection/<name>/state`, as its will
     too, and could not connect without: that is not below our `$SYS/brokers/`.
     """
     if not is_system(topic):
-        return False
+        return topic.startswith(SHARE)
     return not (topic.startswith(BRIDGES) and topic.endswith("/state") and topic.count("/") == BRIDGE_LEVELS)
 
 

@@ -123,8 +123,9 @@ async def test_the_state_of_a_mosquitto_bridge(broker: Running, version: int) ->
         "$SYS/broker/connection/a/b/state",
         "$SYS/broker/connection/a/states",
         "$SYS/brokers/connection/a/state",
+        "$share/group/a",
     ],
 )
-async def test_nothing_else_below_sys(broker: Running, topic: str) -> None:
+async def test_nothing_else_below_sys_and_nothing_to_share(broker: Running, topic: str) -> None:
     client = await broker.connect("c", version=5)
     assert await client.publish(topic, b"1", 1) == 0x87
