@@ -94,6 +94,7 @@ class Connection(asyncio.Protocol):
         "broker",
         "client",
         "closed",
+        "cut",
         "decoder",
         "ended",
         "ending",
@@ -160,6 +161,7 @@ class Connection(asyncio.Protocol):
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
         self.rest: Iterator[Any] | None = None  # what is left of data whose share of work was used up
         self.ended = False  # the client sends no more than what waits
+        self.cut = False  # the network connection is closed, and what waits is still to have its turn
         self.last = False  # what waits is processed now: the connection has ended
         # Packets that wait for an answer about the one before them (`hold`); None: it does not wait.
         self.held: list[Any] | None = None
@@ -380,6 +382,8 @@ class Connection(asyncio.Protocol):
         """Read on, if nothing else is in the way."""
         if self.ended and not self.paused:
             self._lost()
+            if self.cut:
+                self.broker.gone(self)
         if not (
             self.paused
             or self.throttled
@@ -406,10 +410,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.paused and self.stash and self.pace is None:
-            self.ended = True  # what it has sent has its turn
-        else:
-            self._lost()
-            self.pace = None
+            self.ended = self.cut = True  # what it has sent has its turn
+            return
+        self._lost()
+        self.pace = None
         self.broker.gone(self)
 
     def _lost(self) -> None:

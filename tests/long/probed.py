@@ -3,8 +3,8 @@
 Every half second it writes to the file that PROBE names, as JSON:
 
 * `packets`: control packets that the decoders took apart, those that ended a connection included;
-* `longest`: the longest time in ms for which one turn of the loop ran or waited for the disk, without the
-  time in which the machine had no processor for it;
+* `longest`: the longest turn of the loop, in ms of processor time;
+* `longest_waiting`: the same with its waits for the disk, without those for a processor;
 * `stacks`: where the loop was when a turn had taken 50 ms and more, with how often.
 
 A timer that is due each millisecond tells the turns: it runs once in each turn that takes longer, so that
@@ -37,19 +37,19 @@ class Probe:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.packets = 0
-        self.longest = 0.0
+        self.longest = self.longest_waiting = 0.0
         self.stacks: Counter[str] = Counter()
         self.loop: Any = None
         self._schedstat: int | None = None
         self._main = threading.main_thread().ident
         self._last = self._written = time.monotonic()
-        self._delay = 0.0
+        self._delay = self._cpu = 0.0
 
     def start(self, loop: Any) -> None:
         """Begin, in the loop's thread."""
         self.loop = loop
         self._schedstat = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
-        self._last, self._delay = time.monotonic(), self._waited()
+        self._last, self._delay, self._cpu = time.monotonic(), self._waited(), time.thread_time()
         loop.call_later(TICK_S, self._tick)
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -59,12 +59,10 @@ class Probe:
         return int(os.pread(self._schedstat, 100, 0).split()[1]) / 1e9
 
     def _tick(self) -> None:
-        now, delay = time.monotonic(), self._waited()
-        self.longest = max(self.longest, now - self._last - (delay - self._delay))
-        self._last, self._delay = now, delay
-        if now - self._written > WRITE_S:
-            self.write()
-            self._written = now
+        now, delay, cpu = time.monotonic(), self._waited(), time.thread_time()
+        self.longest = max(self.longest, cpu - self._cpu)
+        self.longest_waiting = max(self.longest_waiting, now - self._last - (delay - self._delay))
+        self._last, self._delay, self._cpu = now, delay, cpu
         self.loop.call_later(TICK_S, self._tick)
 
     def write(self) -> None:
@@ -72,6 +70,7 @@ class Probe:
         found = {
             "packets": self.packets,
             "longest": self.longest * 1000,
+            "longest_waiting": self.longest_waiting * 1000,
             "stacks": self.stacks.most_common(10),
         }
         new = self.path.with_suffix(".new")
@@ -87,6 +86,9 @@ class Probe:
                 frame = sys._current_frames().get(self._main)
                 lines = [f"{f.name}:{f.lineno}" for f in traceback.extract_stack(frame)[-8:]]
                 self.stacks[" < ".join(reversed(lines))] += 1
+            if time.monotonic() - self._written > WRITE_S:
+                self._written = time.monotonic()
+                self.write()
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from bridge.mqtt.packets import (
 from tests.integration.process import HookMQ
 from tests.integration.websocket_client import frame, request
 from tests.long.healthy import assert_served, healthy, told
-from tests.long.test_hostile_clients import MB, listeners, ports
+from tests.long.test_hostile_clients import MB, listeners, ports, spent
 
 pytestmark = pytest.mark.long
 SECONDS = float(os.environ.get("COST_SECONDS", "4"))
@@ -100,12 +100,6 @@ ATTACKS: list[tuple[Attack, str]] = [
     (user_properties, "tcp"),
     (quality_2, "tcp"),
 ]
-
-
-def spent(hookmq: HookMQ) -> float:
-    """Processor seconds so far."""
-    fields = Path(f"/proc/{hookmq.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def send(kind: str, port: int, data: bytes) -> None:

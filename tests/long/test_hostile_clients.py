@@ -7,11 +7,13 @@ import json
 import os
 import re
 import resource
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,12 @@ def ports(hookmq: HookMQ) -> dict[str, int]:
     return {kinds[scheme]: int(port) for scheme, port in found}
 
 
+def spent(hookmq: HookMQ) -> float:
+    """Processor seconds so far."""
+    fields = Path(f"/proc/{hookmq.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Probed(HookMQ):
     """A HookMQ that tells of its loop (`tests.long.probed`)."""
 
@@ -63,13 +71,26 @@ class Probed(HookMQ):
         try:
             found: dict[str, Any] = json.loads(self._told.read_text())
         except FileNotFoundError:
-            return {"packets": 0, "longest": 0.0, "stacks": []}
+            return {"packets": 0}
         return found
 
 
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where there is one: then it is the broker that is slow, and not a busy disk."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or shutil.disk_usage(memory).free < 512 * MB:
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(prefix="hookmq-", dir=memory))
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.timeout(FUZZ_S + FUZZ_PACKETS / 2000 + 180)
-async def test_fuzz_live_listeners(tmp_path: Path) -> None:
+async def test_fuzz_live_listeners(quick_path: Path) -> None:
     """FUZZ_SECONDS or FUZZ_PACKETS say how long, TEST_SEED makes the same sessions again."""
+    tmp_path = quick_path
     seed = int(os.environ.get("TEST_SEED", time.time_ns() % 100_000))
     print(f"\nTEST_SEED={seed}", flush=True)
     # Small bounds, so that what a client may leave behind reaches them within the run.
@@ -82,20 +103,21 @@ async def test_fuzz_live_listeners(tmp_path: Path) -> None:
         async with Probed(tmp_path, hook, listeners(tmp_path), f"mqtt {{ {limits} }}", store) as hookmq:
             prefer(hookmq.pid)
             async with healthy(hookmq) as times, fuzzers(hookmq, seed) as did:
-                begin = time.monotonic()
+                begin, worked = time.monotonic(), spent(hookmq)
                 while time.monotonic() - begin < FUZZ_S or hookmq.told()["packets"] < FUZZ_PACKETS:
                     await asyncio.sleep(min(2.0, FUZZ_S / 20))
                     assert hookmq.running
                     sizes.append(hookmq.rss())
-                spent = time.monotonic() - begin
+                seconds, worked = time.monotonic() - begin, spent(hookmq) - worked
             assert await hookmq.stop() == 0
             found = hookmq.told()
             log = hookmq.log
     steps = [size // MB for size in sizes[:: max(1, len(sizes) // 12)]]
     print(
-        f"{found['packets']:,} packets, {found['packets'] / spent:,.0f}/s, {did['connections']:,} sessions, "
+        f"{found['packets']:,} packets, {found['packets'] / seconds:,.0f}/s, "
+        f"{worked / found['packets'] * 1e6:.0f} us of processor time each, {did['connections']:,} sessions, "
         f"{did['stalled']} of them left unread; RSS {steps} MB; {told(times)}; "
-        f"longest turn {found['longest']:.0f} ms"
+        f"longest turn {found['longest']:.0f} ms, {found['longest_waiting']:.0f} with the disk"
     )
     for stack, count in found["stacks"]:
         print(f"  {count} times above 50 ms: {stack}")
@@ -104,8 +126,8 @@ async def test_fuzz_live_listeners(tmp_path: Path) -> None:
     assert len(times) > FUZZ_S * 2
     assert_served(times)
     assert found["longest"] < 100, found["stacks"]
-    assert "Traceback" not in log
-    assert "ERROR" not in log
+    faults = [line for line in log.splitlines() if "Traceback" in line or "ERROR" in line]
+    assert not faults, log[log.index(faults[0]) :][:3000]
     half = len(sizes) // 2
     assert max(sizes[half:]) - max(sizes[:half]) < 16 * MB
 
