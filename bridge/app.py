@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from bridge import __version__
 from bridge.admin.api_keys import ApiKeys
 from bridge.admin.endpoints import Endpoints
+from bridge.admin.publishers import Publishers
 from bridge.broker.auth import Authentication
 from bridge.broker.auth_setup import AuthError, AuthSetup
 from bridge.broker.feed import EventFeed
@@ -114,13 +116,15 @@ class App:
         self.retention = Retention(self.journal, settings.store.retention_age, settings.store.retention_bytes)
         self.store.on_error = self._store_failed
         self.network = Network(self.loop, settings.egress)
-        self.endpoints = Endpoints(self.journal)
+        self.endpoints, self.publishers = Endpoints(self.journal), Publishers(self.journal)
+        taken = {endpoint.name for endpoint in settings.receivers}
         self.webhooks = Webhooks(
             *(settings, self.journal, self.network, self.loop),
-            managed=self.endpoints.load({endpoint.name for endpoint in settings.receivers}),
-            orphan=self.endpoints.orphan,
+            managed=chain.from_iterable(kind.load(taken) for kind in self._managed),
+            orphan=lambda name: any(kind.orphan(name) for kind in self._managed),
         )
-        self.endpoints.start(self.webhooks)
+        for kind in self._managed:
+            kind.start(self.webhooks)
         self.webhooks.on_rules = self._endpoint_changed
         self.journal.low = self._low
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
@@ -183,6 +187,11 @@ class App:
         return [
             1 if isinstance(lane.endpoint, MqttPublisher) else lane.endpoint.pool_size for lane in self.lanes
         ]
+
+    @property
+    def _managed(self) -> tuple[Endpoints, Publishers]:
+        """What is made over the API."""
+        return self.endpoints, self.publishers
 
     @property
     def lanes(self) -> list[Lane]:
@@ -315,7 +324,8 @@ class App:
 
         catalogue = self.intake.catalogue  # read now, not at the first request
         if self.settings.events.unknown != "pass":
-            self.endpoints.known = lambda: tuple(catalogue or ())
+            for kind in self._managed:
+                kind.known = lambda: tuple(catalogue or ())
         try:
             self.admin = await open_api(self.settings.http_server, self.api_keys, self)
         except AdminError as error:
@@ -444,10 +454,14 @@ class App:
         settings = report.settings
         if report.errors or settings is None:
             return Reloaded(False, [str(message) for message in report.errors], warnings, [])
-        taken = [one.block for one in settings.receivers if one.name in self.endpoints]
+        taken = [
+            f"{one.block}: {kind.indefinite} that was made over the API has that id, expected another name"
+            for one in settings.receivers
+            for kind in self._managed
+            if one.name in kind
+        ]
         if taken:
-            text = "an endpoint that was made over the API has that id, expected another name"
-            return Reloaded(False, [f"{block}: {text}" for block in taken], warnings, [])
+            return Reloaded(False, taken, warnings, [])
         found = changes(self.settings, settings, self.webhooks.stale)
         try:
             await self.webhooks.check(found)
@@ -465,11 +479,11 @@ class App:
         self._set_rules()
         self._decide_by(authentication)
         await self.auth.close(leaving=True)
-        taken_up = await self.endpoints.refresh()
+        taken_up = [f"{kind.noun} {one}" for kind in self._managed for one in await kind.refresh()]
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
         more = [*self.broker.reload_certificates()]
-        more += [f"endpoint {name}: its files have changed, or it works again" for name in taken_up]
+        more += [f"{one}: its files have changed, or it works again" for one in taken_up]
         return Reloaded(True, [], warnings, found.lines(more))
 
     def reload_soon(self) -> None:
@@ -495,7 +509,8 @@ class App:
             if timer is not None:
                 timer.cancel()
         self.rates.stop()
-        self.endpoints.stop()
+        for kind in self._managed:
+            kind.stop()
         self.replays.close()
         if self.control is not None:
             self.control.close()
