@@ -32,7 +32,7 @@ from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
-from bridge.config.settings import PUBLISHERS, Listener, Mqtt, MqttPublisher, Settings
+from bridge.config.settings import PUBLISHERS, Lift, Listener, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
@@ -135,6 +135,8 @@ class App:
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
         self.network.local = OwnPublisher(self.broker)
+        self.lifter: Lifter | None = None
+        self._lift(settings.events.lift)
         self.auth = AuthSetup(self.loop)
         self._decide_by(self.auth.build(settings.auth, self.mqtt))
         self.notify = Notifier(self.loop, self._status)
@@ -151,7 +153,7 @@ class App:
     def _set_hooks(self) -> None:
         self.system.hook(self.webhooks.rules.system)
         hooks: list[Hooks] = [self.feed, self.authentication, self.system]
-        if self.lifter is not None:
+        if self.lifter is not None and self.settings.events.lift:
             hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
         self.broker.set_hooks(hooks)
 
@@ -243,6 +245,7 @@ class App:
         await self._open_http()
         self._log_attempts()
         self.webhooks.start()
+        self.replays.resume(self.lanes, self.parked)
         await self.broker.serve()
         if self.admin is not None:
             await self.admin.serve()
@@ -351,15 +354,14 @@ class App:
             validate=events.check,
         )
 
-    @cached_property
-    def lifter(self) -> Lifter | None:
-        """What makes business events of MQTT messages, if anything does. Raises StartError."""
-        events = self.settings.events
-        if not events.lift:
-            return None
-        from bridge.sources.lift import Lifter  # noqa: PLC0415  as above
+    def _lift(self, rules: Sequence[Lift]) -> None:
+        """Make business events of MQTT messages by these rules. Raises StartError."""
+        if self.lifter is not None:
+            self.lifter.set_rules(rules)
+        elif rules:
+            from bridge.sources.lift import Lifter  # noqa: PLC0415  as above
 
-        return Lifter(events.lift, self.intake, strict=events.check == "refuse")
+            self.lifter = Lifter(rules, self.intake, strict=self.settings.events.check == "refuse")
 
     def message_id(self, number: int) -> str:
         """The id of the message of that number, as events show it."""
@@ -401,7 +403,7 @@ class App:
                 "sent": stats.sent,
                 "dropped": stats.dropped,
             },
-            "lifted": None if self.lifter is None else self.lifter.counts,
+            "lifted": self.lifter.counts if self.lifter is not None and self.settings.events.lift else None,
         }
 
     async def _restore(self) -> int:
@@ -466,7 +468,9 @@ class App:
         try:
             await self.webhooks.check(found)
             authentication = self.auth.build(settings.auth, self.mqtt)
-        except (EndpointError, EgressError, StoreError, AuthError) as error:
+            if settings.events.lift:
+                _ = self.intake  # which reads the catalogue where nothing has needed it so far
+        except (EndpointError, EgressError, StoreError, AuthError, StartError) as error:
             return Reloaded(False, [str(error)], warnings, [])
         await self.webhooks.apply(found, settings)
         self.settings = self.settings.model_copy(
@@ -474,8 +478,11 @@ class App:
                 "webhooks": settings.webhooks,
                 "mqtt_publishers": settings.mqtt_publishers,
                 "auth": settings.auth,
+                "events": self.settings.events.model_copy(update={"lift": settings.events.lift}),
             }
         )
+        if found.lift:
+            self._lift(settings.events.lift)
         self._set_rules()
         self._decide_by(authentication)
         await self.auth.close(leaving=True)

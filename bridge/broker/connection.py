@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bridge.broker.client import Client
 from bridge.broker.handshake import on_connect
-from bridge.broker.incoming import on_publish, on_pubrel
+from bridge.broker.incoming import Looked, on_looked, on_publish, on_pubrel
 from bridge.broker.layer import Layer
 from bridge.broker.outgoing import drain, on_puback, on_pubcomp, on_pubrec
 from bridge.broker.session import Session
@@ -535,6 +535,7 @@ def _on_auth(conn: Connection, packet: Auth) -> None:
 HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {
     Connect: on_connect,
     Publish: on_publish,
+    Looked: on_looked,
     Puback: on_puback,
     Pubrec: on_pubrec,
     Pubrel: on_pubrel,
@@ -545,4 +546,4 @@ HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {
     Disconnect: _on_disconnect,
     Auth: _on_auth,
 }
-"""What a client may send, and who acts on it; the decoder lets nothing else through."""
+"""What a client may send, and who acts on it; the decoder lets nothing else through. `Looked` is our own."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.client import MESSAGE_SIZE, Client, Message, message_size
@@ -10,6 +12,7 @@ from bridge.broker.hooks import NO_ACL, SUPERUSER
 from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launched, takes_now
 from bridge.broker.records import RETAIN_BIT
 from bridge.broker.session import Delivery, forwardable
+from bridge.events.js_json import LARGE
 from bridge.mqtt.packets import Publish
 
 if TYPE_CHECKING:
@@ -83,6 +86,18 @@ def publish_from_outside(broker: Broker, client: Client, packet: Publish) -> Pub
             broker.stats.rejected += 1
             return Published(code)
     return _accept(broker, client, packet, None)
+
+
+@asynccontextmanager
+async def looked_into(broker: Broker, client: Client, packet: Publish) -> AsyncIterator[None]:
+    """Before `publish_from_outside`, which comes inside: have a large payload looked into beside the loop."""
+    async with AsyncExitStack() as stack:
+        if len(packet.payload) > LARGE:
+            for hook in broker.hooks.on_large:
+                looking = hook(client, packet)
+                if looking is not None:
+                    await stack.enter_async_context(looking)
+        yield
 
 
 def _accept(broker: Broker, client: Client, packet: Publish, sender: Session | None) -> Published:

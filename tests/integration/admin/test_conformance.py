@@ -192,6 +192,7 @@ def test_every_answer_is_as_the_document_says(case: Case, server: Server) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 @SCHEMA.parametrize()
 @settings(_BOUNDED, max_examples=400, derandomize=False)
 def test_for_long(case: Case, server: Server) -> None:
