@@ -30,8 +30,10 @@ run: venv
 demo: venv
 	@exec $(PY) -m bridge demo $(ARGS)
 
+# Three at a time on two cores, since many wait for a time or a disk. In the order of the files: the many short
+# ones of tests/unit come last and fill what a long one leaves.
 test: venv-dev peers
-	@$(PY) -m pytest -n 2 --dist loadfile -m "not long" $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: venv-dev peers
 	@$(PY) -m pytest -m long $(ARGS)

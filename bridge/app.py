@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from bridge import __version__
 from bridge.admin.api_keys import ApiKeys
 from bridge.admin.endpoints import Endpoints
+from bridge.admin.publishers import Publishers
 from bridge.broker.auth import Authentication
 from bridge.broker.auth_setup import AuthError, AuthSetup
 from bridge.broker.feed import EventFeed
@@ -30,7 +32,7 @@ from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.changes import Reloaded, changes
 from bridge.config.report import Report
-from bridge.config.settings import PUBLISHERS, Listener, Mqtt, MqttPublisher, Settings
+from bridge.config.settings import PUBLISHERS, Lift, Listener, Mqtt, MqttPublisher, Settings
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
@@ -114,13 +116,15 @@ class App:
         self.retention = Retention(self.journal, settings.store.retention_age, settings.store.retention_bytes)
         self.store.on_error = self._store_failed
         self.network = Network(self.loop, settings.egress)
-        self.endpoints = Endpoints(self.journal)
+        self.endpoints, self.publishers = Endpoints(self.journal), Publishers(self.journal)
+        taken = {endpoint.name for endpoint in settings.receivers}
         self.webhooks = Webhooks(
             *(settings, self.journal, self.network, self.loop),
-            managed=self.endpoints.load({endpoint.name for endpoint in settings.receivers}),
-            orphan=self.endpoints.orphan,
+            managed=chain.from_iterable(kind.load(taken) for kind in self._managed),
+            orphan=lambda name: any(kind.orphan(name) for kind in self._managed),
         )
-        self.endpoints.start(self.webhooks)
+        for kind in self._managed:
+            kind.start(self.webhooks)
         self.webhooks.on_rules = self._endpoint_changed
         self.journal.low = self._low
         self.feed = EventFeed(self.journal, self.webhooks.rules, refusing=self.webhooks.refusing)
@@ -131,6 +135,8 @@ class App:
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
         self.network.local = OwnPublisher(self.broker)
+        self.lifter: Lifter | None = None
+        self._lift(settings.events.lift)
         self.auth = AuthSetup(self.loop)
         self._decide_by(self.auth.build(settings.auth, self.mqtt))
         self.notify = Notifier(self.loop, self._status)
@@ -147,7 +153,7 @@ class App:
     def _set_hooks(self) -> None:
         self.system.hook(self.webhooks.rules.system)
         hooks: list[Hooks] = [self.feed, self.authentication, self.system]
-        if self.lifter is not None:
+        if self.lifter is not None and self.settings.events.lift:
             hooks.append(LiftHooks(self.lifter))  # the last one: nobody refuses what it has taken
         self.broker.set_hooks(hooks)
 
@@ -183,6 +189,11 @@ class App:
         return [
             1 if isinstance(lane.endpoint, MqttPublisher) else lane.endpoint.pool_size for lane in self.lanes
         ]
+
+    @property
+    def _managed(self) -> tuple[Endpoints, Publishers]:
+        """What is made over the API."""
+        return self.endpoints, self.publishers
 
     @property
     def lanes(self) -> list[Lane]:
@@ -234,6 +245,7 @@ class App:
         await self._open_http()
         self._log_attempts()
         self.webhooks.start()
+        self.replays.resume(self.lanes, self.parked)
         await self.broker.serve()
         if self.admin is not None:
             await self.admin.serve()
@@ -315,7 +327,8 @@ class App:
 
         catalogue = self.intake.catalogue  # read now, not at the first request
         if self.settings.events.unknown != "pass":
-            self.endpoints.known = lambda: tuple(catalogue or ())
+            for kind in self._managed:
+                kind.known = lambda: tuple(catalogue or ())
         try:
             self.admin = await open_api(self.settings.http_server, self.api_keys, self)
         except AdminError as error:
@@ -341,15 +354,14 @@ class App:
             validate=events.check,
         )
 
-    @cached_property
-    def lifter(self) -> Lifter | None:
-        """What makes business events of MQTT messages, if anything does. Raises StartError."""
-        events = self.settings.events
-        if not events.lift:
-            return None
-        from bridge.sources.lift import Lifter  # noqa: PLC0415  as above
+    def _lift(self, rules: Sequence[Lift]) -> None:
+        """Make business events of MQTT messages by these rules. Raises StartError."""
+        if self.lifter is not None:
+            self.lifter.set_rules(rules)
+        elif rules:
+            from bridge.sources.lift import Lifter  # noqa: PLC0415  as above
 
-        return Lifter(events.lift, self.intake, strict=events.check == "refuse")
+            self.lifter = Lifter(rules, self.intake, strict=self.settings.events.check == "refuse")
 
     def message_id(self, number: int) -> str:
         """The id of the message of that number, as events show it."""
@@ -391,7 +403,7 @@ class App:
                 "sent": stats.sent,
                 "dropped": stats.dropped,
             },
-            "lifted": None if self.lifter is None else self.lifter.counts,
+            "lifted": self.lifter.counts if self.lifter is not None and self.settings.events.lift else None,
         }
 
     async def _restore(self) -> int:
@@ -444,15 +456,21 @@ class App:
         settings = report.settings
         if report.errors or settings is None:
             return Reloaded(False, [str(message) for message in report.errors], warnings, [])
-        taken = [one.block for one in settings.receivers if one.name in self.endpoints]
+        taken = [
+            f"{one.block}: {kind.indefinite} that was made over the API has that id, expected another name"
+            for one in settings.receivers
+            for kind in self._managed
+            if one.name in kind
+        ]
         if taken:
-            text = "an endpoint that was made over the API has that id, expected another name"
-            return Reloaded(False, [f"{block}: {text}" for block in taken], warnings, [])
+            return Reloaded(False, taken, warnings, [])
         found = changes(self.settings, settings, self.webhooks.stale)
         try:
             await self.webhooks.check(found)
             authentication = self.auth.build(settings.auth, self.mqtt)
-        except (EndpointError, EgressError, StoreError, AuthError) as error:
+            if settings.events.lift:
+                _ = self.intake  # which reads the catalogue where nothing has needed it so far
+        except (EndpointError, EgressError, StoreError, AuthError, StartError) as error:
             return Reloaded(False, [str(error)], warnings, [])
         await self.webhooks.apply(found, settings)
         self.settings = self.settings.model_copy(
@@ -460,16 +478,19 @@ class App:
                 "webhooks": settings.webhooks,
                 "mqtt_publishers": settings.mqtt_publishers,
                 "auth": settings.auth,
+                "events": self.settings.events.model_copy(update={"lift": settings.events.lift}),
             }
         )
+        if found.lift:
+            self._lift(settings.events.lift)
         self._set_rules()
         self._decide_by(authentication)
         await self.auth.close(leaving=True)
-        taken_up = await self.endpoints.refresh()
+        taken_up = [f"{kind.noun} {one}" for kind in self._managed for one in await kind.refresh()]
         gc.unfreeze()  # what has ended is to be found
         _settle_memory()
         more = [*self.broker.reload_certificates()]
-        more += [f"endpoint {name}: its files have changed, or it works again" for name in taken_up]
+        more += [f"{one}: its files have changed, or it works again" for one in taken_up]
         return Reloaded(True, [], warnings, found.lines(more))
 
     def reload_soon(self) -> None:
@@ -495,7 +516,8 @@ class App:
             if timer is not None:
                 timer.cancel()
         self.rates.stop()
-        self.endpoints.stop()
+        for kind in self._managed:
+            kind.stop()
         self.replays.close()
         if self.control is not None:
             self.control.close()

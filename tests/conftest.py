@@ -17,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 IN_CI = os.environ.get("HOOKMQ_CI") == "1"
+# A `hookmq` that compiles all its sources takes twice as long to start, and the tests start hundreds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Debian keeps servers such as mosquitto where a plain user's PATH does not look.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 

@@ -12,6 +12,7 @@ from bridge.admin import (
     events,
     openapi,
     publish,
+    publisher_routes,
     retained,
 )
 from bridge.admin.access import Access, AccessError
@@ -28,6 +29,7 @@ def all_routes() -> list[Route]:
         *events.ROUTES,
         *endpoint_routes.ROUTES,
         *delivery_routes.ROUTES,
+        *publisher_routes.ROUTES,
         *publish.ROUTES,
         *clients.ROUTES,
         *retained.ROUTES,

@@ -28,6 +28,7 @@ from bridge.config.settings import Trust
 from bridge.events.cloudevents import timestamp
 from bridge.journal.store import StoreError
 
+Of = Callable[[Plant], ManagedSettings[Any]]
 _TAG = re.compile(r'\*|(?:W/)?"[^"]*"')
 
 
@@ -76,18 +77,25 @@ def _versions(call: Call) -> list[str] | None:
 class Crud:
     """The calls on one kind at `path`. `of` gives its managed settings, `noun` is what people call it, and
     `name` begins the names of its schemas: `<name>Settings`, `<name>Patch`, `<name>`, `<name>Changed` and
-    `<name>Page`."""
+    `<name>Page`. `parameter` is the path's id."""
 
-    def __init__(self, path: str, of: Callable[[Plant], ManagedSettings[Any]], noun: str, name: str) -> None:
+    def __init__(self, path: str, of: Of, noun: str, name: str, prefix: str) -> None:
         self.path = path
         self.one = path + "/{id}"
-        self._of = of
-        self._noun = noun
-        self._name = name
+        self.of = of
+        self.noun = noun
+        self.name = name
+        self.parameter: Mapping[str, Any] = {
+            "name": "id",
+            "in": "path",
+            "required": True,
+            "description": f"Of one made over the API `{prefix}…`, of one of the file its name.",
+            "schema": {"type": "string", "minLength": 1},
+        }
 
     def shown(self, call: Call, identifier: str, made: Made | None = None, status: int = 200) -> web.Response:
         """The answer that shows one. Raises NotThere."""
-        managed = self._of(call.plant)
+        managed = self.of(call.plant)
         body = managed.show(identifier)
         headers = {}
         version = managed.version(identifier)
@@ -105,7 +113,7 @@ class Crud:
 
     async def _list(self, call: Call) -> web.Response:
         limit, cursor = page_of(call.query)
-        managed = self._of(call.plant)
+        managed = self.of(call.plant)
         ids = managed.ids()
         begin = 0
         if cursor is not None:
@@ -126,7 +134,9 @@ class Crud:
         call.must_be_able_to_store()
         document = decode_object(call.body)
         with told():
-            made = self._of(call.plant).create(document, trust(call), call.principal.name)
+            made = self.of(call.plant).create(
+                document, trust(call), call.principal.name, may=call.principal.may
+            )
         await call.stored()
         with told():
             return self.shown(call, made.id, made, 201)
@@ -139,24 +149,26 @@ class Crud:
         call.must_be_able_to_store()
         patch = decode_object(call.body)
         with told():
-            made = await self._of(call.plant).change(call.path["id"], patch, trust(call), _versions(call))
+            made = await self.of(call.plant).change(
+                call.path["id"], patch, trust(call), _versions(call), may=call.principal.may
+            )
             await call.stored()
             return self.shown(call, made.id, made)
 
     async def _delete(self, call: Call) -> web.Response:
         call.must_be_able_to_store()
         with told():
-            await self._of(call.plant).delete(call.path["id"], trust(call), _versions(call))
+            await self.of(call.plant).delete(call.path["id"], trust(call), _versions(call))
         await call.stored()
         return web.Response(status=204)
 
     def changed(self, text: str) -> dict[str, Any]:
         """The response that shows one after a change."""
-        return {"description": text, "headers": ETAG, "content": json_content(f"{self._name}Changed")}
+        return {"description": text, "headers": ETAG, "content": json_content(f"{self.name}Changed")}
 
     def routes(self, tag: str, texts: Mapping[str, str]) -> Sequence[Route]:
         """The calls. `texts` are the descriptions of `create` and `change`."""
-        noun, name = self._noun, self._name
+        noun, name = self.noun, self.name
         missing = problem_response(f"No {noun} has this id.")
         conflict = problem_response("It is one of the file, or there are too many.")
         changed = problem_response("It has changed since.")
@@ -201,7 +213,7 @@ class Crud:
                     "operationId": f"get{name}",
                     "summary": f"One {noun}.",
                     "tags": [tag],
-                    "parameters": [ID_PARAMETER],
+                    "parameters": [self.parameter],
                     "responses": {
                         "200": {"description": "It.", "headers": ETAG, "content": json_content(name)},
                         "404": missing,
@@ -215,7 +227,7 @@ class Crud:
                     "summary": "Change one: JSON Merge Patch (RFC 7396), null for the default.",
                     "description": texts["change"],
                     "tags": [tag],
-                    "parameters": [ID_PARAMETER, _IF_MATCH],
+                    "parameters": [self.parameter, _IF_MATCH],
                     "requestBody": {
                         "required": True,
                         "content": {kind: {"schema": schema(f"{name}Patch")} for kind in sorted(PATCH_TYPES)},
@@ -236,7 +248,7 @@ class Crud:
                     "operationId": f"delete{name}",
                     "summary": "Delete one, with what waits for it and its dead letters.",
                     "tags": [tag],
-                    "parameters": [ID_PARAMETER, _IF_MATCH],
+                    "parameters": [self.parameter, _IF_MATCH],
                     "responses": {
                         "204": {"description": "Deleted."},
                         "404": missing,
@@ -248,13 +260,6 @@ class Crud:
         )
 
 
-ID_PARAMETER: Mapping[str, Any] = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "description": "Of one made over the API `ep_…`, of one of the file its name.",
-    "schema": {"type": "string", "minLength": 1},
-}
 _IF_MATCH = {
     "name": "If-Match",
     "in": "header",

@@ -6,11 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.admin.crud import told
-from bridge.admin.named import as_problem, found_endpoint, only_members, ready_endpoint
+from bridge.admin.crud import Crud, told
+from bridge.admin.named import as_problem, found_one, only_members, ready_one
 from bridge.admin.pages import moment, page_of, read_cursor, write_cursor
 from bridge.admin.problems import Problem, answer
 from bridge.admin.routes import Call, decode_object
+from bridge.config.settings import PUBLISHERS
 from bridge.delivery import lookup
 from bridge.delivery.account import attempt
 from bridge.delivery.errors import Refused
@@ -30,16 +31,33 @@ MAX_SHOWN = 256 << 10
 
 
 async def list_logs(call: Call) -> web.Response:
-    """Attempts, the latest first."""
-    query = call.query
-    limit, cursor = page_of(query)
-    endpoint = query.get("endpoint") or None
-    if endpoint is not None:
-        with told():
-            endpoint = call.plant.endpoints.name(endpoint)
-    wanted = _filter(call, endpoint)
-    rows = await _rows(call, wanted, limit, cursor, full=query.get("full") == "true")
+    """Attempts of all, or of one, the latest first."""
+    endpoint = call.query.get("endpoint") or None
+    return await _logs(call, None if endpoint is None else _name(call, endpoint))
+
+
+async def list_logs_of(call: Call, crud: Crud) -> web.Response:
+    """Attempts of the receiver of the path, the latest first."""
+    with told():
+        name = crud.of(call.plant).name(call.path["id"])
+    return await _logs(call, name)
+
+
+async def _logs(call: Call, name: str | None) -> web.Response:
+    limit, cursor = page_of(call.query)
+    wanted = _filter(call, name)
+    rows = await _rows(call, wanted, limit, cursor, full=call.query.get("full") == "true")
     return answer(_page(call, rows, limit))
+
+
+def _name(call: Call, text: str) -> str:
+    """The name of a lane, by the id of a webhook, or by that name itself: a publisher's is no webhook's id.
+    Raises Problem (404)."""
+    plant = call.plant
+    with told():
+        if text.startswith(PUBLISHERS):
+            return plant.publishers.name(plant.publishers.id_of(text))
+        return plant.endpoints.name(text)
 
 
 def _filter(call: Call, endpoint: str | None, *, latest: bool = False) -> Filter:
@@ -108,11 +126,11 @@ def _attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:
 # -- deliveries ----------------------------------------------------------------------------------------------
 
 
-async def list_deliveries(call: Call) -> web.Response:
+async def list_deliveries(call: Call, crud: Crud) -> web.Response:
     """Events that were sent to an endpoint, the latest first, each with its last attempt."""
     limit, cursor = page_of(call.query)
     call.plant.journal.commit()  # so that the store knows all dead letters; in what follows too
-    lane = found_endpoint(call)
+    lane = found_one(call, crud)
     rows = await _rows(call, _filter(call, lane.name, latest=True), limit, cursor)
     page = _page(call, rows, limit)
     busy = lane.under_way([row["seq"] for row in rows])
@@ -130,10 +148,10 @@ def _state(call: Call, lane: Lane | Parked, seq: int, *, ok: bool, busy: set[int
     return "dead" if letter(call.plant.journal.store, lane.id, seq) is not None else "failed"
 
 
-async def get_delivery(call: Call) -> web.Response:
+async def get_delivery(call: Call, crud: Crud) -> web.Response:
     """One event: its payload, as far as it is still there, and every attempt."""
     call.plant.journal.commit()
-    lane = found_endpoint(call)
+    lane = found_one(call, crud)
     store = call.plant.journal.store
     seq = _sequence(call, call.path["delivery"])
     wanted = Filter(endpoint=lane.name, seq=seq)
@@ -169,13 +187,13 @@ def _sequence(call: Call, text: str) -> int:
         raise Problem(404, str(error)) from None
 
 
-async def retry_delivery(call: Call) -> web.Response:
+async def retry_delivery(call: Call, crud: Crud) -> web.Response:
     """Send one event again."""
     call.must_be_able_to_store()
     only_members(decode_object(call.body, empty=True))
     seq = _sequence(call, call.path["delivery"])
     call.plant.journal.commit()
-    lane = ready_endpoint(call)
+    lane = ready_one(call, crud)
     _retry(call, lane, seq)
     await call.stored()
     return answer({"id": lookup.identifier(seq, call.plant.journal.store.id), "endpoints": [lane.name]}, 202)
@@ -190,8 +208,7 @@ async def retry_anywhere(call: Call) -> web.Response:
     plant.journal.commit()
     name = call.query.get("endpoint")
     if name is not None:
-        with told():
-            plant.endpoints.name(name)
+        name = _name(call, name)
     event = plant.journal.store.fetch([seq]).get(seq)
     targets = () if event is None else event.targets
     lanes = [lane for lane in plant.webhooks.lanes if lane.id in targets and name in (None, lane.name)]

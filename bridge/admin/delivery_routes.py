@@ -1,24 +1,34 @@
-"""The calls on what becomes of events, each with its documentation."""
+"""The calls on what becomes of events, each with its documentation: those on one receiver, the same for every
+kind (`of_each`), and those on all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from bridge.admin.crud import ID_PARAMETER
-from bridge.admin.deliveries import get_delivery, list_deliveries, list_logs, retry_anywhere, retry_delivery
-from bridge.admin.endpoint_routes import ONE
+from aiohttp import web
+
+from bridge.admin.crud import Crud
+from bridge.admin.deliveries import (
+    get_delivery,
+    list_deliveries,
+    list_logs,
+    list_logs_of,
+    retry_anywhere,
+    retry_delivery,
+)
 from bridge.admin.operating import (
-    disable_endpoint,
-    enable_endpoint,
+    disable_one,
+    enable_one,
     get_stats,
-    replay_endpoint,
+    replay_one,
     stop_replay,
-    test_endpoint,
+    test_one,
 )
 from bridge.admin.pages import PAGE_PARAMETERS
-from bridge.admin.routes import JSON_TYPES, Handler, Route, json_content, problem_response
+from bridge.admin.routes import JSON_TYPES, Call, Handler, Route, json_content, problem_response
 
+READ, WRITE = "endpoints:read", "endpoints:write"
 _DELIVERY_PARAMETER: Mapping[str, Any] = {
     "name": "delivery",
     "in": "path",
@@ -40,9 +50,18 @@ _STATUS = {
 }
 _SINCE = {"name": "since", "in": "query", "schema": {"type": "string", "format": "date-time"}}
 _UNTIL = {"name": "until", "in": "query", "schema": {"type": "string", "format": "date-time"}}
-_404 = problem_response("No endpoint has this id, or nothing is known of this event.")
-_409 = problem_response("The endpoint is not served, or switched off; or the event is under way.")
+_FULL = {
+    "name": "full",
+    "in": "query",
+    "schema": {"type": "boolean", "default": False},
+    "description": "With headers, and how the responses begin.",
+}
+_404 = problem_response("Nothing has this id, or nothing is known of this event.")
+_409 = problem_response("It is not served, or switched off; or the event is under way.")
 _422 = problem_response("Something that cannot be; `errors` has the path of each fault.")
+_OFTEN = {"404": _404, "409": _409}
+
+HandlerOfOne = Callable[[Call, Crud], Awaitable[web.Response]]
 
 
 def _route(
@@ -54,6 +73,7 @@ def _route(
     summary: str,
     responses: Mapping[str, Any],
     *,
+    tag: str = "webhooks",
     parameters: Sequence[Mapping[str, Any]] = (),
     body: str = "",
     required: bool = False,
@@ -62,7 +82,7 @@ def _route(
     described: dict[str, Any] = {
         "operationId": operation,
         "summary": summary,
-        "tags": ["webhooks"],
+        "tags": [tag],
         "parameters": list(parameters),
         "responses": dict(responses),
     }
@@ -77,106 +97,135 @@ def _ok(text: str, schema: str) -> dict[str, Any]:
     return {"description": text, "content": json_content(schema)}
 
 
-READ, WRITE = "endpoints:read", "endpoints:write"
 _TAKEN = _ok("It is sent again.", "Retried")
+
+
+def of_each(crud: Crud, tag: str, among: str = "") -> tuple[Route, ...]:
+    """The calls on one receiver of a kind. `among` stands in the names of those operations that would be the
+    same for every kind."""
+    name, noun = crud.name, crud.noun
+    a_noun = f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+    def route(
+        method: str,
+        below: str,
+        scope: str,
+        handler: HandlerOfOne,
+        operation: str,
+        summary: str,
+        responses: Mapping[str, Any],
+        *,
+        parameters: Sequence[Mapping[str, Any]] = (),
+        body: str = "",
+        required: bool = False,
+        description: str = "",
+    ) -> Route:
+        def handle(call: Call) -> Awaitable[web.Response]:
+            return handler(call, crud)
+
+        return _route(
+            *(method, f"{crud.one}/{below}", scope, handle, operation, summary),
+            responses,
+            tag=tag,
+            parameters=[crud.parameter, *parameters],
+            body=body,
+            required=required,
+            description=description,
+        )
+
+    return (
+        route(
+            *("POST", "test", WRITE, test_one, f"test{name}"),
+            f"Send a made-up event to {a_noun}.",
+            {
+                "200": _ok("What was sent, and what was answered.", "Trial"),
+                **_OFTEN,
+                "422": _422,
+                "504": problem_response("It has not answered."),
+            },
+            body="TestRequest",
+            description="An example of the type; without one, of the first type that it wants. It is outside "
+            "its order, its figures and its log.",
+        ),
+        route(
+            *("POST", "enable", WRITE, enable_one, f"enable{name}"),
+            f"Switch {a_noun} on again that was switched off, by hand or because it failed.",
+            {"200": _ok("It.", name), **_OFTEN},
+        ),
+        route(
+            *("POST", "disable", WRITE, disable_one, f"disable{name}"),
+            f"Switch {a_noun} off: its events wait.",
+            {"200": _ok("It.", name), **_OFTEN},
+        ),
+        route(
+            *("GET", "deliveries", READ, list_deliveries, f"list{among}Deliveries"),
+            f"What {a_noun} was sent, the latest first: each event with its last attempt.",
+            {"200": _ok("A page of them.", "DeliveryPage"), **_OFTEN, "422": _422},
+            parameters=[_TYPE, _STATUS, _SINCE, _UNTIL, *PAGE_PARAMETERS],
+        ),
+        route(
+            *("GET", "deliveries/{delivery}", READ, get_delivery, f"get{among}Delivery"),
+            "One event: its payload, as far as it is still there, and its latest attempts with the answers.",
+            {"200": _ok("It.", "Delivery"), **_OFTEN},
+            parameters=[_DELIVERY_PARAMETER],
+        ),
+        route(
+            *("POST", "deliveries/{delivery}/retry", WRITE, retry_delivery, f"retry{among}Delivery"),
+            "Send one event again: a dead letter, one that waits for a retry, or one that was delivered.",
+            {"202": _TAKEN, **_OFTEN, "422": _422},
+            parameters=[_DELIVERY_PARAMETER],
+            body="Nothing",
+        ),
+        route(
+            *("GET", "logs", READ, list_logs_of, f"list{name}Logs"),
+            f"Attempts of {a_noun}, the latest first.",
+            {"200": _ok("A page of them.", "AttemptPage"), "404": _404, "422": _422},
+            parameters=[_TYPE, _STATUS, _SINCE, _UNTIL, _FULL, *PAGE_PARAMETERS],
+        ),
+        route(
+            *("POST", "replay", WRITE, replay_one, f"replay{name}"),
+            "Send the events of a time again, with their ids, dead letters included.",
+            {
+                "200": _ok("All are handed over.", "Replay"),
+                "202": _ok(f"It goes on; the {noun}'s `stats` say how far it has come.", "Replay"),
+                **_OFTEN,
+                "422": _422,
+            },
+            body="ReplayRequest",
+            required=True,
+            description="Fresh events go on beside it. How far back one can go: `sqlite.retention`.",
+        ),
+        route(
+            *("DELETE", "replay", WRITE, stop_replay, f"stop{among}Replay"),
+            "Stop a replay: what is handed over is still sent.",
+            {"204": {"description": "None is running."}, **_OFTEN},
+        ),
+        route(
+            *("GET", "stats", READ, get_stats, f"get{name}Stats"),
+            f"The figures of {a_noun}.",
+            {"200": _ok("They.", "EndpointStats"), **_OFTEN},
+        ),
+    )
+
+
+_ENDPOINT = {
+    "name": "endpoint",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "Its id; of a publisher `mqtt_publishers.` and its id.",
+}
 ROUTES = (
-    _route(
-        *("POST", ONE + "/test", WRITE, test_endpoint, "testEndpoint"),
-        "Send a made-up event to an endpoint.",
-        {
-            "200": _ok("What was sent, and what was answered.", "Trial"),
-            "404": _404,
-            "409": _409,
-            "422": _422,
-            "504": problem_response("The endpoint has not answered."),
-        },
-        parameters=[ID_PARAMETER],
-        body="TestRequest",
-        description="An example of the type; without one, of the first type that the endpoint wants. It is "
-        "outside its order, its figures and its log.",
-    ),
-    _route(
-        *("POST", ONE + "/enable", WRITE, enable_endpoint, "enableEndpoint"),
-        "Switch an endpoint on again that was switched off, by hand or because it failed.",
-        {"200": _ok("It.", "Endpoint"), "404": _404, "409": _409},
-        parameters=[ID_PARAMETER],
-    ),
-    _route(
-        *("POST", ONE + "/disable", WRITE, disable_endpoint, "disableEndpoint"),
-        "Switch an endpoint off: its events wait.",
-        {"200": _ok("It.", "Endpoint"), "404": _404, "409": _409},
-        parameters=[ID_PARAMETER],
-    ),
-    _route(
-        *("GET", ONE + "/deliveries", READ, list_deliveries, "listDeliveries"),
-        "What an endpoint was sent, the latest first: each event with its last attempt.",
-        {"200": _ok("A page of them.", "DeliveryPage"), "404": _404, "409": _409, "422": _422},
-        parameters=[ID_PARAMETER, _TYPE, _STATUS, _SINCE, _UNTIL, *PAGE_PARAMETERS],
-    ),
-    _route(
-        *("GET", ONE + "/deliveries/{delivery}", READ, get_delivery, "getDelivery"),
-        "One event: its payload, as far as it is still there, and its latest attempts with their answers.",
-        {"200": _ok("It.", "Delivery"), "404": _404, "409": _409},
-        parameters=[ID_PARAMETER, _DELIVERY_PARAMETER],
-    ),
-    _route(
-        *("POST", ONE + "/deliveries/{delivery}/retry", WRITE, retry_delivery, "retryDelivery"),
-        "Send one event again: a dead letter, one that waits for a retry, or one that was delivered.",
-        {"202": _TAKEN, "404": _404, "409": _409, "422": _422},
-        parameters=[ID_PARAMETER, _DELIVERY_PARAMETER],
-        body="Nothing",
-    ),
     _route(
         *("POST", "/api/v2/webhooks/deliveries/{delivery}/retry", WRITE, retry_anywhere, "retryAnywhere"),
         "Send one event again to one endpoint, or to all that have it as a dead letter or wait to retry it.",
         {"202": _TAKEN, "404": _404, "409": _409, "422": _422},
-        parameters=[
-            _DELIVERY_PARAMETER,
-            {"name": "endpoint", "in": "query", "schema": {"type": "string"}, "description": "Its id."},
-        ],
+        parameters=[_DELIVERY_PARAMETER, _ENDPOINT],
         body="Nothing",
     ),
     _route(
-        *("POST", ONE + "/replay", WRITE, replay_endpoint, "replayEndpoint"),
-        "Send the events of a time again, with their ids, dead letters included.",
-        {
-            "200": _ok("All are handed over.", "Replay"),
-            "202": _ok("It goes on; the endpoint's `stats` say how far it has come.", "Replay"),
-            "404": _404,
-            "409": _409,
-            "422": _422,
-        },
-        parameters=[ID_PARAMETER],
-        body="ReplayRequest",
-        required=True,
-        description="Fresh events go on beside it. How far back one can go: `sqlite.retention`.",
-    ),
-    _route(
-        *("DELETE", ONE + "/replay", WRITE, stop_replay, "stopReplay"),
-        "Stop a replay: what is handed over is still sent.",
-        {"204": {"description": "None is running."}, "404": _404, "409": _409},
-        parameters=[ID_PARAMETER],
-    ),
-    _route(
-        *("GET", ONE + "/stats", READ, get_stats, "getEndpointStats"),
-        "The figures of an endpoint.",
-        {"200": _ok("They.", "EndpointStats"), "404": _404, "409": _409},
-        parameters=[ID_PARAMETER],
-    ),
-    _route(
         *("GET", "/api/v2/webhooks/logs", READ, list_logs, "listLogs"),
-        "Attempts of all endpoints or one, the latest first.",
+        "Attempts of all endpoints and publishers or one, the latest first.",
         {"200": _ok("A page of them.", "AttemptPage"), "404": _404, "422": _422},
-        parameters=[
-            {"name": "endpoint", "in": "query", "schema": {"type": "string"}, "description": "Its id."},
-            *(_TYPE, _STATUS, _SINCE, _UNTIL),
-            {
-                "name": "full",
-                "in": "query",
-                "schema": {"type": "boolean", "default": False},
-                "description": "With headers, and how the responses begin.",
-            },
-            *PAGE_PARAMETERS,
-        ],
+        parameters=[_ENDPOINT, _TYPE, _STATUS, _SINCE, _UNTIL, _FULL, *PAGE_PARAMETERS],
     ),
 )

@@ -1,4 +1,4 @@
-"""`/api/v2/webhooks/endpoints`: endpoints as `crud` has them, and their secrets rotated."""
+"""`/api/v2/webhooks/endpoints`: endpoints as `crud` has them, their secrets, and what becomes of events."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.admin.crud import ID_PARAMETER, Crud, fault_members, told, trust
-from bridge.admin.endpoints import MAX_OLD_SECRET_S
+from bridge.admin.crud import Crud, fault_members, told, trust
+from bridge.admin.delivery_routes import of_each
+from bridge.admin.endpoints import MAX_OLD_SECRET_S, Endpoints
 from bridge.admin.problems import Problem
 from bridge.admin.routes import JSON_TYPES, Call, Route, decode_object, json_content, problem_response
 from bridge.config.json_node import Fault
@@ -18,7 +19,7 @@ from bridge.config.units import SECONDS, Bad, Range
 
 PATH = "/api/v2/webhooks/endpoints"
 ONE = PATH + "/{id}"
-CRUD = Crud(PATH, lambda plant: plant.endpoints, "endpoint", "Endpoint")
+CRUD = Crud(PATH, lambda plant: plant.endpoints, "endpoint", "Endpoint", Endpoints.prefix)
 
 
 async def rotate_secret(call: Call) -> web.Response:
@@ -78,7 +79,7 @@ ROUTES = (
             "is given, where the signature is Standard Webhooks'; others have room for one: the new one "
             "signs at once.",
             "tags": ["webhooks"],
-            "parameters": [ID_PARAMETER],
+            "parameters": [CRUD.parameter],
             "requestBody": {"content": json_content("RotateSecret")},
             "responses": {
                 "200": CRUD.changed("Rotated."),
@@ -89,4 +90,5 @@ ROUTES = (
         },
         JSON_TYPES,
     ),
+    *of_each(CRUD, "webhooks"),
 )

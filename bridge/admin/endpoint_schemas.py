@@ -14,20 +14,23 @@ _NUMBER = {"type": "number"}
 STATES = ("on", "slow", "full", "asking", "failing", "leaving", "off", "inactive")
 
 
-def _ref(name: str) -> dict[str, str]:
+def ref(name: str) -> dict[str, str]:
+    """A reference to another schema."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+def obj(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An object of these members; others may come."""
     return {"type": "object", "required": list(required), "properties": required | (optional or {})}
 
 
-def _page(name: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+def page(name: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A page of such objects."""
     cursor = {
         "type": ["string", "null"],
         "description": "The `cursor` of the next page; null: it is the last.",
     }
-    return _object({"data": {"type": "array", "items": _ref(name)}, "next": cursor} | (more or {}))
+    return obj({"data": {"type": "array", "items": ref(name)}, "next": cursor} | (more or {}))
 
 
 def _settings() -> dict[str, Any]:
@@ -42,21 +45,28 @@ def _settings() -> dict[str, Any]:
     return made
 
 
-def _or_null(value: Any) -> Any:
+def or_null(value: Any) -> Any:
     """The schema of a patch: every member may be null."""
     made = deepcopy(value)
     for name, member in made.get("properties", {}).items():
-        inner = _or_null(member) if member.get("type") == "object" else member
+        inner = or_null(member) if member.get("type") == "object" else member
         made["properties"][name] = {"anyOf": [inner, {"type": "null"}]}
     made.pop("required", None)
     return made
 
 
-_FAULTS = {
+FAULTS = {
     "type": "array",
-    "items": _object({"path": {"type": "string", "description": "A JSON Pointer."}, "message": _TEXT}),
+    "items": obj({"path": {"type": "string", "description": "A JSON Pointer."}, "message": _TEXT}),
 }
-_ENDPOINT = _object(
+MANAGED = {
+    "trust": {"enum": ["operator", "tenant"]},
+    "created": _TIME,
+    "changed": _TIME,
+    "created_by": _TEXT,
+}
+"""What is known of one that was made over the API."""
+_ENDPOINT = obj(
     {
         "id": {
             "type": "string",
@@ -71,10 +81,7 @@ _ENDPOINT = _object(
         "reason": {"type": "string", "description": "Why it is off, or waits."},
     },
     {
-        "trust": {"enum": ["operator", "tenant"]},
-        "created": _TIME,
-        "changed": _TIME,
-        "created_by": _TEXT,
+        **MANAGED,
         "format": _TEXT,
         "signature": {"type": "array"},
         "old_secret_expires": _TIME | {"description": "Until then the secret before signs too."},
@@ -83,9 +90,9 @@ _ENDPOINT = _object(
 _ENDPOINT["description"] = "With the settings that are not at their defaults; never with a secret."
 _CHANGED = {
     "allOf": [
-        _ref("Endpoint"),
-        _object(
-            {"warnings": _FAULTS},
+        ref("Endpoint"),
+        obj(
+            {"warnings": FAULTS},
             {"secret": {"type": "string", "description": "The new one; it is not shown again."}},
         ),
     ]
@@ -106,16 +113,16 @@ _ATTEMPT: dict[str, Any] = {
 }
 _WITH_TEXTS = {
     "request": {"type": "string", "description": "Start line and headers, secrets masked."},
-    "response": _object({"head": _TEXT, "body": {"type": "string", "description": "How it begins."}}),
+    "response": obj({"head": _TEXT, "body": {"type": "string", "description": "How it begins."}}),
 }
 _STATE = {"enum": ["waiting", "delivered", "failed", "dead"]}
 
 SCHEMAS: dict[str, Any] = {
     "EndpointSettings": _settings(),
-    "EndpointPatch": _or_null(_settings()),
+    "EndpointPatch": or_null(_settings()),
     "Endpoint": _ENDPOINT,
     "EndpointChanged": _CHANGED,
-    "EndpointPage": _page("Endpoint", {"total": _COUNT}),
+    "EndpointPage": page("Endpoint", {"total": _COUNT}),
     "RotateSecret": {
         "type": "object",
         "additionalProperties": False,
@@ -133,27 +140,27 @@ SCHEMAS: dict[str, Any] = {
         "additionalProperties": False,
         "properties": {"type": {"type": ["string", "null"], "examples": ["work_order.created"]}},
     },
-    "Trial": _object(
+    "Trial": obj(
         {
             "type": _TEXT,
             "ok": {"type": "boolean"},
             "id": {"type": "string", "description": "The `webhook-id`."},
             "took_ms": _NUMBER,
             "address": _TEXT,
-            "request": _object({"head": _TEXT, "body": _TEXT}),
-            "response": _object({"status": {"type": ["integer", "null"]}, "head": _TEXT, "body": _TEXT}),
+            "request": obj({"head": _TEXT, "body": _TEXT}),
+            "response": obj({"status": {"type": ["integer", "null"]}, "head": _TEXT, "body": _TEXT}),
             "error": _TEXT,
         }
     ),
     "Nothing": {"type": "object", "additionalProperties": False, "description": "May be left out."},
-    "Retried": _object({"id": _TEXT, "endpoints": {"type": "array", "items": _TEXT}}),
+    "Retried": obj({"id": _TEXT, "endpoints": {"type": "array", "items": _TEXT}}),
     "ReplayRequest": {
         "type": "object",
         "required": ["since"],
         "additionalProperties": False,
         "properties": {"since": _TIME, "until": {"type": ["string", "null"], "format": "date-time"}},
     },
-    "Replay": _object(
+    "Replay": obj(
         {
             "state": {"enum": ["running", "done", "stopped", "failed"]},
             "error": _TEXT,
@@ -169,7 +176,7 @@ SCHEMAS: dict[str, Any] = {
             },
         }
     ),
-    "EndpointStats": _object(
+    "EndpointStats": obj(
         {
             "id": _TEXT,
             "state": {"enum": list(STATES)},
@@ -180,7 +187,7 @@ SCHEMAS: dict[str, Any] = {
             "dead_bytes": _COUNT,
             "dead_given_up": _COUNT,
             "oldest_ms": {"type": ["integer", "null"], "description": "Age of the oldest event that waits."},
-            "replay": {"oneOf": [_ref("Replay"), {"type": "null"}]},
+            "replay": {"oneOf": [ref("Replay"), {"type": "null"}]},
         },
         {
             "matched": _COUNT,
@@ -194,13 +201,13 @@ SCHEMAS: dict[str, Any] = {
             "failed_per_s": _NUMBER,
         },
     ),
-    "DeliverySummary": _object({"id": _TEXT, "state": _STATE, **_ATTEMPT}),
-    "DeliveryPage": _page("DeliverySummary"),
-    "Attempt": _object(
+    "DeliverySummary": obj({"id": _TEXT, "state": _STATE, **_ATTEMPT}),
+    "DeliveryPage": page("DeliverySummary"),
+    "Attempt": obj(
         {"delivery": {"type": "string", "description": "The `webhook-id`."}, **_ATTEMPT}, _WITH_TEXTS
     ),
-    "AttemptPage": _page("Attempt"),
-    "Delivery": _object(
+    "AttemptPage": page("Attempt"),
+    "Delivery": obj(
         {
             "id": _TEXT,
             "endpoint": _TEXT,
@@ -209,7 +216,7 @@ SCHEMAS: dict[str, Any] = {
                 "type": ["string", "null"],
                 "description": "The body as it is sent now; null: the event is no more.",
             },
-            "attempts": {"type": "array", "items": _ref("Attempt"), "description": "The latest first."},
+            "attempts": {"type": "array", "items": ref("Attempt"), "description": "The latest first."},
         },
         {"dead_since": _TIME, "payload_error": _TEXT},
     ),

@@ -88,6 +88,9 @@ class Endpoints(ManagedSettings[Endpoint]):
     def _shown(self, settings: Endpoint) -> dict[str, Any]:
         return webhook_json.show(settings)
 
+    def _unread(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        return webhook_json.show_unread(document)
+
     def _more(self, row: Row) -> dict[str, Any]:
         expires = [one.expires for one in _alive(row, self._now_ms())[1:] if one.expires is not None]
         return {"old_secret_expires": timestamp(max(expires))} if expires else {}

@@ -9,11 +9,10 @@ from aiohttp import web
 
 from bridge.admin.problems import Problem, answer
 from bridge.admin.routes import JSON_TYPES, Call, Route, json_content, problem_response, schema
+from bridge.events.js_json import LARGE
 from bridge.sources.arrived import MAX_EVENTS, ArrivalError, parse
 from bridge.sources.intake import BacklogFull, KeyReused
 
-IN_A_THREAD = 128 << 10
-"""Bytes of a body from which on it is read beside the loop, not in it."""
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -25,7 +24,7 @@ async def post_events(call: Call) -> web.Response:
     if key is not None and not _KEY.fullmatch(key):
         raise Problem(400, "found an Idempotency-Key that is not 1 to 255 printable ASCII characters")
     try:
-        if len(call.body) >= IN_A_THREAD:
+        if len(call.body) > LARGE:
             events, _ = await asyncio.to_thread(parse, call.body, intake.check)
         else:
             events, _ = parse(call.body, intake.check)

@@ -21,7 +21,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from bridge.admin.stored import Row, StoredRows
-from bridge.config import mask
 from bridge.config.json_node import MAX_BYTES, Fault, merge_patch, text_of
 from bridge.config.settings import AnyEndpoint, Trust
 from bridge.delivery.errors import EndpointError
@@ -39,8 +38,14 @@ MAX_TENANT_BYTES = 32 << 10
 SLICE = 10
 """Rows that are looked at in one turn of the loop."""
 
+May = Callable[[str], bool]
+"""Whether the caller has a scope."""
 Known = Callable[[], Collection[str] | None]
 Kind = TypeVar("Kind", bound=AnyEndpoint)
+
+
+def _all(scope: str) -> bool:
+    return True
 
 
 class NotThere(Exception):
@@ -87,14 +92,16 @@ class Read(NamedTuple, Generic[Kind]):
 class ManagedSettings(Generic[Kind]):
     """All of one kind. For the loop's thread only.
 
-    A subclass has `kind`, the class of the settings, and `noun`, what people call it; `space` and `prefix`
-    are those of `StoredRows`.
+    A subclass has `kind`, the class of the settings, `noun`, what people call it, and `most`, how many there
+    may be; `space` and `prefix` are those of `StoredRows`. The name of its lane is `names` and the id.
     """
 
     kind: type[Kind]
     noun: str
     space: str
     prefix: str
+    names = ""
+    most = MAX_OF_A_KIND
 
     def __init__(
         self,
@@ -112,6 +119,11 @@ class ManagedSettings(Generic[Kind]):
         self._locks: dict[str, asyncio.Lock] = {}
         self._stopped = False
 
+    @property
+    def indefinite(self) -> str:
+        """What people call one of them."""
+        return f"an {self.noun}" if self.noun[0] in "aeiou" else f"a {self.noun}"
+
     # -- what a kind makes of a row --------------------------------------------------------------------
 
     def _read(self, identifier: str, row: Row) -> Read[Kind]:
@@ -121,6 +133,14 @@ class ManagedSettings(Generic[Kind]):
     def _shown(self, settings: Kind) -> dict[str, Any]:
         """Settings as JSON, without secrets."""
         raise NotImplementedError
+
+    def _unread(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """What is sure to be no secret in a document that cannot be read any more."""
+        raise NotImplementedError
+
+    def _forbidden(self, settings: Kind, may: May) -> str:
+        """Why a caller of these scopes may not have such settings; empty if it may."""
+        return ""
 
     def _more(self, row: Row) -> dict[str, Any]:
         """What is shown of a row beside that."""
@@ -149,7 +169,8 @@ class ManagedSettings(Generic[Kind]):
         """Those of the store, for `Webhooks`; `taken` are the names of the file's. None stops the start."""
         for identifier, row in self._stored.rows.items():
             self._has_stored(identifier, row)
-            if identifier in taken:
+            name = self.lane_of(identifier)
+            if name in taken:
                 log.error(
                     "%s %s: the file has one of that name, this one is not served", self.noun, identifier
                 )
@@ -158,18 +179,20 @@ class ManagedSettings(Generic[Kind]):
             if read.settings is None:
                 reason = "; ".join(text_of(fault) for fault in read.errors)
                 log.error("%s %s: its settings do not work any more: %s", self.noun, identifier, reason)
-                yield Broken(identifier, reason)
+                yield Broken(name, reason)
             else:
                 self._made[identifier] = read.settings
                 yield read.settings
         for identifier, reason in self._stored.unreadable.items():
-            if identifier not in taken:
+            name = self.lane_of(identifier)
+            if name not in taken:
                 log.error("%s %s: %s", self.noun, identifier, reason)
-                yield Broken(identifier, reason)
+                yield Broken(name, reason)
 
     def orphan(self, name: str) -> bool:
         """Whether a lane of that name was of one that was deleted."""
-        return self._stored.is_id(name) and name not in self._stored
+        identifier = self.id_of(name)
+        return self._is_mine(name) and self._stored.is_id(identifier) and identifier not in self._stored
 
     def start(self, webhooks: Webhooks) -> None:
         """Work on these endpoints from now on."""
@@ -187,10 +210,11 @@ class ManagedSettings(Generic[Kind]):
             if not number % SLICE:
                 await asyncio.sleep(0)  # others have their turn
             settings = self._made.get(identifier)
-            broken = settings is None or self.webhooks.broken(identifier)
+            name = self.lane_of(identifier)
+            broken = settings is None or self.webhooks.broken(name)
             if settings is not None and not broken and not self.webhooks.stale(settings):
                 continue
-            if self.webhooks.in_file(identifier) is not None:
+            if self.webhooks.in_file(name) is not None:
                 continue
             try:
                 async with self._changing(identifier, "operator", None) as row:
@@ -220,12 +244,24 @@ class ManagedSettings(Generic[Kind]):
     def __len__(self) -> int:
         return len(self._stored)
 
-    def __contains__(self, identifier: str) -> bool:
-        return identifier in self._stored
+    def __contains__(self, name: str) -> bool:
+        """Whether a lane of that name is one of a stored one."""
+        return self._is_mine(name) and self.id_of(name) in self._stored
+
+    def lane_of(self, identifier: str) -> str:
+        """The name of the lane of one."""
+        return self.names + identifier
+
+    def id_of(self, name: str) -> str:
+        """The id of the one whose lane has that name."""
+        return name.removeprefix(self.names)
+
+    def _is_mine(self, name: str) -> bool:
+        return name.startswith(self.names)
 
     def ids(self) -> list[str]:
         """Those of the file in its order, then the stored ones by age."""
-        names = [one.name for one in self.webhooks.all_of_file if isinstance(one, self.kind)]
+        names = [self.id_of(one.name) for one in self.webhooks.all_of_file if isinstance(one, self.kind)]
         taken = set(names)
         return [*names, *(one for one in (*self._stored.rows, *self._stored.unreadable) if one not in taken)]
 
@@ -238,16 +274,16 @@ class ManagedSettings(Generic[Kind]):
         """The name of the lane. Raises NotThere."""
         if identifier not in self._stored and not self._of_file(identifier):
             raise NotThere(f"no {self.noun} has the id {identifier[:80]!r}")
-        return identifier
+        return self.lane_of(identifier)
 
     def _of_file(self, identifier: str) -> Kind | None:
-        found = self.webhooks.in_file(identifier)
+        found = self.webhooks.in_file(self.lane_of(identifier))
         return found if isinstance(found, self.kind) else None
 
     def show(self, identifier: str, lanes: Mapping[str, Lane] | None = None) -> dict[str, Any]:
         """One as JSON, without its secrets. `lanes`: all that are served, by name, for whoever shows many.
         Raises NotThere."""
-        identifier = self.name(identifier)
+        self.name(identifier)
         of_file = self._of_file(identifier)
         if of_file is not None:
             head = {"id": identifier, "source": "file", "trust": "operator"}
@@ -255,7 +291,7 @@ class ManagedSettings(Generic[Kind]):
         row = self._stored.rows.get(identifier)
         if row is None:
             reason = self._stored.unreadable[identifier]
-            return {"id": identifier, "source": "api", **_of_document({}), "state": "off", "reason": reason}
+            return {"id": identifier, "source": "api", **self._unread({}), "state": "off", "reason": reason}
         shown: dict[str, Any] = {
             "id": identifier,
             "source": "api",
@@ -267,13 +303,14 @@ class ManagedSettings(Generic[Kind]):
         }
         settings = self._made.get(identifier)
         if settings is None:
-            return {**shown, **_of_document(row.document), "state": "off", "reason": self._why(identifier)}
+            return {**shown, **self._unread(row.document), "state": "off", "reason": self._why(identifier)}
         return {**shown, **self._shown(settings), **self._state(settings, lanes)}
 
     def _why(self, identifier: str) -> str:
-        if self.webhooks.in_file(identifier) is not None:
+        name = self.lane_of(identifier)
+        if self.webhooks.in_file(name) is not None:
             return "the file has one of that name"
-        return self.webhooks.broken(identifier)
+        return self.webhooks.broken(name)
 
     def _state(self, settings: Kind, lanes: Mapping[str, Lane] | None) -> dict[str, Any]:
         if not settings.enable:
@@ -289,16 +326,17 @@ class ManagedSettings(Generic[Kind]):
 
     # -- changing --------------------------------------------------------------------------------------
 
-    def create(self, document: Mapping[str, Any], trust: Trust, by: str) -> Made:
-        """Make one, and serve it from now on. Raises Invalid, Conflict and StoreError."""
-        if len(self._stored) >= MAX_OF_A_KIND:
-            raise Conflict(f"there are {MAX_OF_A_KIND} of them, which is the most: delete one first")
+    def create(self, document: Mapping[str, Any], trust: Trust, by: str, *, may: May = _all) -> Made:
+        """Make one, and serve it from now on. Raises Invalid, Conflict, Forbidden and StoreError."""
+        if len(self._stored) >= self.most:
+            raise Conflict(f"there are {self.most} of them, which is the most: delete one first")
         now = self._now_ms()
         identifier = self._stored.new_id()
         row = self._fresh(identifier, document, Row({}, now, now, trust, by))
         read = self._read(identifier, row)
         if read.settings is None:
             raise Invalid(read.errors)
+        self._check_scopes(read.settings, may)
         try:
             self.webhooks.add(read.settings)
         except EndpointError as error:
@@ -310,20 +348,33 @@ class ManagedSettings(Generic[Kind]):
         return Made(identifier, read.warnings, newest if isinstance(newest, str) else None)
 
     async def change(
-        self, identifier: str, patch: Mapping[str, Any], trust: Trust, versions: Collection[str] | None = None
+        self,
+        identifier: str,
+        patch: Mapping[str, Any],
+        trust: Trust,
+        versions: Collection[str] | None = None,
+        *,
+        may: May = _all,
     ) -> Made:
         """Apply a JSON Merge Patch (RFC 7396). `versions` are the entity tags that the caller expects one of.
 
         Raises NotThere, Invalid, Conflict, Forbidden, Changed, StoreError.
         """
         async with self._changing(identifier, trust, versions) as row:
-            return await self._take(identifier, self._patched(row, patch))
+            return await self._take(identifier, self._patched(row, patch), may)
 
-    async def _take(self, identifier: str, row: Row) -> Made:
-        """Store a row in the place of the one before it, and serve what it says. Raises Invalid."""
+    def _check_scopes(self, settings: Kind, may: May) -> None:
+        forbidden = self._forbidden(settings, may)
+        if forbidden:
+            raise Forbidden(forbidden)
+
+    async def _take(self, identifier: str, row: Row, may: May = _all) -> Made:
+        """Store a row in the place of the one before it, and serve what it says. Raises Invalid and
+        Forbidden."""
         read = self._read(identifier, row)
         if read.settings is None:
             raise Invalid(read.errors)
+        self._check_scopes(read.settings, may)
         try:
             self.webhooks.try_out(read.settings)
         except EndpointError as error:
@@ -342,7 +393,7 @@ class ManagedSettings(Generic[Kind]):
             self._stored.delete(identifier)
             self._has_stored(identifier, None)
             self._made.pop(identifier, None)
-            await self.webhooks.remove(identifier)
+            await self.webhooks.remove(self.lane_of(identifier))
         self._locks.pop(identifier, None)
 
     def _changing(self, identifier: str, trust: Trust, versions: Collection[str] | None) -> _Changing:
@@ -390,17 +441,6 @@ class _Changing:
     async def __aexit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.release()
-
-
-def _of_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What is sure to be no secret in a document that cannot be read any more."""
-    address, note, events = (document.get(name) for name in ("url", "description", "events"))
-    return {
-        "url": mask.url(address) if isinstance(address, str) else "",
-        "description": note if isinstance(note, str) else "",
-        "active": document.get("active") is not False,
-        "events": events if isinstance(events, list) else [],
-    }
 
 
 def _fault(error: EndpointError) -> Fault:

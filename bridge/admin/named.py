@@ -1,11 +1,11 @@
-"""Which endpoint a call is about, and what else the calls on endpoints have in common."""
+"""Which receiver a call is about, and what else the calls on receivers have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.admin.crud import told
+from bridge.admin.crud import Crud, told
 from bridge.admin.pages import invalid
 from bridge.admin.problems import Problem
 from bridge.admin.routes import Call
@@ -14,29 +14,30 @@ from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
 
 
-def found_endpoint(call: Call) -> Lane | Parked:
-    """The endpoint of the path. Raises Problem (404, 409)."""
+def found_one(call: Call, crud: Crud) -> Lane | Parked:
+    """The receiver of the path, of that kind. Raises Problem (404, 409)."""
     with told():
-        name = call.plant.endpoints.name(call.path["id"])
+        name = crud.of(call.plant).name(call.path["id"])
     found = call.plant.webhooks.find(name)
     if found is None:
-        raise Problem(409, "this endpoint is not served, and nothing is kept for it")
+        raise Problem(409, f"this {crud.noun} is not served, and nothing is kept for it")
     return found
 
 
-def served_endpoint(call: Call) -> Lane:
+def served_one(call: Call, crud: Crud) -> Lane:
     """The same, and it is served. Raises Problem (404, 409)."""
-    found = found_endpoint(call)
+    found = found_one(call, crud)
     if isinstance(found, Parked):
         why = found.reason or "it is not active"
-        raise Problem(409, f"this endpoint is not served: {why}")
+        raise Problem(409, f"this {crud.noun} is not served: {why}")
     return found
 
 
-def ready_endpoint(call: Call) -> Lane:
-    lane = served_endpoint(call)
+def ready_one(call: Call, crud: Crud) -> Lane:
+    """The same, and it is not switched off. Raises Problem (404, 409)."""
+    lane = served_one(call, crud)
     if lane.health.off:
-        raise Problem(409, f"this endpoint is switched off ({lane.health.off}): enable it first")
+        raise Problem(409, f"this {crud.noun} is switched off ({lane.health.off}): enable it first")
     return lane
 
 

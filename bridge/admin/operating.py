@@ -1,4 +1,4 @@
-"""What is done with an endpoint: tested, switched, looked at, and sent the events of a time again."""
+"""What is done with a receiver: tested, switched, looked at, and sent the events of a time again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.admin.crud import told
-from bridge.admin.named import as_problem, found_endpoint, only_members, ready_endpoint, served_endpoint
+from bridge.admin.crud import Crud, told
+from bridge.admin.named import as_problem, found_one, only_members, ready_one, served_one
 from bridge.admin.pages import invalid, moment
 from bridge.admin.problems import Problem, answer
 from bridge.admin.routes import Call, decode_object
@@ -31,12 +31,12 @@ _tests = 0
 # -- test ----------------------------------------------------------------------------------------------------
 
 
-async def test_endpoint(call: Call) -> web.Response:
+async def test_one(call: Call, crud: Crud) -> web.Response:
     """Send a made-up event, and show request and response."""
     global _tests  # noqa: PLW0603
     body = decode_object(call.body, empty=True)
     only_members(body, "type")
-    lane = served_endpoint(call)
+    lane = served_one(call, crud)
     wanted = body.get("type")
     if wanted is not None and not isinstance(wanted, str):
         raise invalid("type", "expected a text, the name of a type of event")
@@ -53,7 +53,7 @@ async def test_endpoint(call: Call) -> web.Response:
         async with asyncio.timeout(TEST_S):
             trial = await send_test(lane, what)
     except TimeoutError:
-        raise Problem(504, f"the endpoint has not answered within {TEST_S:.0f} s") from None
+        raise Problem(504, f"the {crud.noun} has not answered within {TEST_S:.0f} s") from None
     except Exception as error:  # a body that cannot be made of it
         raise Problem(422, f"no request can be made of this event: {error}") from None
     finally:
@@ -73,7 +73,7 @@ async def test_endpoint(call: Call) -> web.Response:
 
 
 def _usual_type(lane: Lane, known: Sequence[str]) -> str:
-    """The first event that the endpoint wants: what it will be sent."""
+    """The first event that the receiver wants: what it will be sent."""
     for pattern in lane.endpoint.types:
         found = next((name for name in known if lookup.fits(name, pattern)), None)
         if found is not None:
@@ -86,35 +86,35 @@ def _usual_type(lane: Lane, known: Sequence[str]) -> str:
 # -- switching -----------------------------------------------------------------------------------------------
 
 
-async def enable_endpoint(call: Call) -> web.Response:
+async def enable_one(call: Call, crud: Crud) -> web.Response:
     """Send again."""
     call.must_be_able_to_store()
-    lane = served_endpoint(call)
+    lane = served_one(call, crud)
     lane.switch_on()
     await call.stored()
     with told():
-        return answer(call.plant.endpoints.show(lane.name))
+        return answer(crud.of(call.plant).show(call.path["id"]))
 
 
-async def disable_endpoint(call: Call) -> web.Response:
+async def disable_one(call: Call, crud: Crud) -> web.Response:
     """Send nothing any more."""
     call.must_be_able_to_store()
-    lane = served_endpoint(call)
+    lane = served_one(call, crud)
     lane.switch_off("by hand (the API)")
     await call.stored()
     with told():
-        return answer(call.plant.endpoints.show(lane.name))
+        return answer(crud.of(call.plant).show(call.path["id"]))
 
 
 # -- figures -------------------------------------------------------------------------------------------------
 
 
-async def get_stats(call: Call) -> web.Response:
-    """What an endpoint was sent, and what waits."""
-    found = found_endpoint(call)
+async def get_stats(call: Call, crud: Crud) -> web.Response:
+    """What it was sent, and what waits."""
+    found = found_one(call, crud)
     plant = call.plant
     now = int(time.time() * 1000)
-    made: dict[str, Any] = {"id": found.name}
+    made: dict[str, Any] = {"id": call.path["id"]}
     if isinstance(found, Lane):
         delivered, failed = plant.rates.of(found)
         oldest = found.oldest_waiting()
@@ -148,7 +148,7 @@ async def get_stats(call: Call) -> web.Response:
 # -- replay --------------------------------------------------------------------------------------------------
 
 
-async def replay_endpoint(call: Call) -> web.Response:
+async def replay_one(call: Call, crud: Crud) -> web.Response:
     """Send the events of a time again; answered when all are handed over, or after a while."""
     call.must_be_able_to_store()
     body = decode_object(call.body)
@@ -158,7 +158,7 @@ async def replay_endpoint(call: Call) -> web.Response:
         raise invalid("since", "missing, expected a time of RFC 3339 such as 2026-03-01T09:30:00Z")
     if until is not None and until <= since:
         raise invalid("until", "found a time that is not behind since")
-    lane = ready_endpoint(call)
+    lane = ready_one(call, crud)
     try:
         job = call.plant.replays.begin(lane, since, until)
     except Refused as error:
@@ -170,9 +170,9 @@ async def replay_endpoint(call: Call) -> web.Response:
     return answer(job.shown(), 200 if done else 202)
 
 
-async def stop_replay(call: Call) -> web.Response:
+async def stop_replay(call: Call, crud: Crud) -> web.Response:
     """Hand over no more."""
-    found = found_endpoint(call)
+    found = found_one(call, crud)
     await call.plant.replays.stop(found.name)
     await call.stored()
     return web.Response(status=204)

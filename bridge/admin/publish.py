@@ -22,7 +22,7 @@ from bridge.admin.routes import (
     problem_response,
 )
 from bridge.broker.client import Client
-from bridge.broker.routing import publish_from_outside
+from bridge.broker.routing import looked_into, publish_from_outside
 from bridge.mqtt.packets import Properties, Publish
 from bridge.mqtt.reasons import ReasonCode, disconnect_name
 from bridge.mqtt.topics import valid_topic_name
@@ -185,7 +185,8 @@ async def post_emqx(call: Call) -> web.Response:
         packet = _packet(call, body.topic, payload, body.qos, body.retain, properties)
     except _Fault as error:
         raise Problem(400, str(error)) from None
-    published = publish_from_outside(plant.broker, client, packet)
+    async with looked_into(plant.broker, client, packet):
+        published = publish_from_outside(plant.broker, client, packet)
     if published.code:
         raise _refused(published.code, reason_code=published.code)
     await call.stored()
@@ -214,7 +215,8 @@ async def post_nanomq(call: Call) -> web.Response:
     taken = 0
     code = 0
     for packet in packets:
-        published = publish_from_outside(call.plant.broker, client, packet)
+        async with looked_into(call.plant.broker, client, packet):
+            published = publish_from_outside(call.plant.broker, client, packet)
         code = code or published.code
         taken += not published.code
     if taken:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from bridge.admin.endpoints import Endpoints
 from bridge.admin.problems import Problem
+from bridge.admin.publishers import Publishers
 from bridge.admin.scopes import Principal
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
@@ -39,6 +40,7 @@ class Plant(Protocol):
     broker: Broker
     system: SystemTopics
     endpoints: Endpoints
+    publishers: Publishers
     webhooks: Webhooks
     retention: Retention
     rates: Rates

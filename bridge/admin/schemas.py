@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.admin import endpoint_schemas
+from bridge.admin import endpoint_schemas, publisher_schemas
 from bridge.admin.broker_schemas import BROKER_SCHEMAS
 
 TEXT: Mapping[str, Any] = {"type": "string"}
@@ -27,6 +27,7 @@ _ENCODING = {"enum": ["plain", "base64"], "default": "plain"}
 SCHEMAS: dict[str, Any] = {
     **BROKER_SCHEMAS,
     **endpoint_schemas.SCHEMAS,
+    **publisher_schemas.SCHEMAS,
     "Problem": {
         "type": "object",
         "description": "RFC 9457",

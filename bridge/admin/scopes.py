@@ -8,10 +8,10 @@ from typing import NamedTuple
 SCOPES: Mapping[str, str] = {
     "events:write": "send business events in",
     "publish": "publish MQTT messages",
-    "endpoints:read": "see endpoints, their deliveries and the catalogue of event types",
+    "endpoints:read": "see endpoints and publishers, their deliveries, and the catalogue of event types",
     "clients:read": "see clients, subscriptions, retained messages and the broker's counters",
     "clients:write": "disconnect clients, delete retained messages",
-    "endpoints:write": "make, change and delete endpoints, test and replay",
+    "endpoints:write": "make, change and delete endpoints and publishers, test and replay",
     "admin": "everything",
 }
 """Every scope with what it allows."""

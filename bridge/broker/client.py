@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
 from bridge.broker.certificate import PeerCertificate
@@ -92,55 +93,27 @@ class Client:
         return "mqtt"
 
 
-class Message:
-    """An application message on its way to subscribers or kept as retained; shared by all of them."""
+class Message(msgspec.Struct, gc=False, eq=False):
+    """An application message on its way to subscribers or kept as retained; shared by all of them.
 
-    origin: str | None = None
-    """What message ids of the process that it came to begin with; None: of this one."""
+    It has no place in the garbage collector, which would look at each that waits: nothing that it holds leads
+    back to it.
+    """
 
-    __slots__ = (
-        "client",
-        "encoded",
-        "expires",
-        "expiry",
-        "number",
-        "payload",
-        "properties",
-        "qos",
-        "retain",
-        "size",
-        "topic",
-        "ts",
-    )
-
-    def __init__(
-        self,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        retain: bool,
-        properties: Properties | None,
-        client: Client,
-        ts: int,
-        expires: float | None,
-        number: int = 0,
-        expiry: int | None = None,
-    ) -> None:
-        self.topic = topic
-        self.payload = payload
-        self.qos = qos
-        self.retain = retain
-        self.properties = properties  # what goes on to subscribers: never the publisher's topic alias
-        self.client = client  # the publisher
-        self.ts = ts  # Unix ms of its arrival
-        self.expires = expires  # loop time at which it is too old to deliver; None: never
-        self.expiry = expiry  # seconds that it had when it came; None: no end
-        self.number = number  # its own since the broker's start
-        # Version to its plain QoS 0 packet, made once for a fan-out.
-        self.encoded: dict[int, bytes] | None = None
-        self.size = len(payload) + len(topic) + 128  # approximate bytes that a queue holds for it
-        if properties is not None:
-            self.size += _weight(properties)
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    properties: Properties | None  # what goes on to subscribers: never the publisher's topic alias
+    client: Client  # the publisher
+    ts: int  # Unix ms of its arrival
+    expires: float | None  # loop time at which it is too old to deliver; None: never
+    size: int  # of `message_size`
+    number: int = 0  # its own since the start of the broker that it came to
+    expiry: int | None = None  # seconds that it had when it came; None: no end
+    origin: str | None = None  # what message ids of the process that it came to begin with; None: of this one
+    # Version to its plain QoS 0 packet, made once for a fan-out.
+    encoded: dict[int, bytes] | None = None
 
     def received(self) -> Properties | None:
         """The properties that it came with, but for the topic alias, which was its connection's."""
@@ -149,14 +122,14 @@ class Message:
         return replace(self.properties or Properties(), message_expiry_interval=self.expiry)
 
 
-class RestoredMessage(Message):
-    """A message that came to an earlier process on this store."""
+MESSAGE_SIZE = 128
+"""Bytes of memory that a message takes beside its topic, payload and properties."""
 
-    __slots__ = ("origin",)
 
-    def __init__(self, *args: Any, origin: str) -> None:
-        super().__init__(*args)
-        self.origin: str | None = origin
+def message_size(topic: str, payload: bytes, properties: Properties | None) -> int:
+    """Approximate bytes that a queue holds for a message."""
+    size = len(payload) + len(topic) + MESSAGE_SIZE
+    return size if properties is None else size + _weight(properties)
 
 
 def _weight(properties: Properties) -> int:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bridge.broker.client import Client
 from bridge.broker.handshake import on_connect
-from bridge.broker.incoming import on_publish, on_pubrel
+from bridge.broker.incoming import Looked, on_looked, on_publish, on_pubrel
 from bridge.broker.layer import Layer
 from bridge.broker.outgoing import drain, on_puback, on_pubcomp, on_pubrec
 from bridge.broker.session import Session
@@ -61,6 +61,8 @@ FLUSH_BYTES = 64 * 1024
 """Bytes of messages for one client that are written before the turn's end."""
 PIECE = 16 * 1024
 """Bytes that are decoded at a time, where more was read at once."""
+LITTLE = 4096
+"""Bytes that may wait for their turn without reading being paused."""
 UNREAD_ACKS = 64 * 1024
 """Bytes of acknowledgements beyond it that a client may leave unread before it is read no further."""
 _PUBACK = b"\x40\x02"
@@ -92,6 +94,7 @@ class Connection(asyncio.Protocol):
         "broker",
         "client",
         "closed",
+        "cut",
         "decoder",
         "ended",
         "ending",
@@ -161,6 +164,7 @@ class Connection(asyncio.Protocol):
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
         self.rest: Iterator[Any] | None = None  # what is left of data whose share of work was used up
         self.ended = False  # the client sends no more than what waits
+        self.cut = False  # the network connection is closed, and what waits is still to have its turn
         self.last = False  # what waits is processed now: the connection has ended
         # Packets that wait for an answer about the one before them (`hold`); None: it does not wait.
         self.held: list[Any] | None = None
@@ -215,8 +219,8 @@ class Connection(asyncio.Protocol):
         self.active = True
         turn = self.broker.turn
         if turn.left <= 0 or turn.holding or self.stash:
+            turn.pause(self, little=not self.stash and len(data) < LITTLE)
             self._stash(data)
-            turn.pause(self)
             return
         turn.left -= len(data)
         if not turn.booked:
@@ -382,6 +386,8 @@ class Connection(asyncio.Protocol):
         """Read on, if nothing else is in the way."""
         if self.ended and not self.paused:
             self._lost()
+            if self.cut:
+                self.broker.gone(self)
         if not (
             self.paused
             or self.throttled
@@ -407,6 +413,9 @@ class Connection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.paused and self.stash and self.pace is None:
+            self.ended = self.cut = True  # what it has sent has its turn
+            return
         self._lost()
         self.pace = None
         self.broker.gone(self)
@@ -530,6 +539,7 @@ def _on_auth(conn: Connection, packet: Auth) -> None:
 HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {
     Connect: on_connect,
     Publish: on_publish,
+    Looked: on_looked,
     Puback: on_puback,
     Pubrec: on_pubrec,
     Pubrel: on_pubrel,
@@ -540,4 +550,4 @@ HANDLERS: dict[type[Any], Callable[[Connection, Any], None]] = {
     Disconnect: _on_disconnect,
     Auth: _on_auth,
 }
-"""What a client may send, and who acts on it; the decoder lets nothing else through."""
+"""What a client may send, and who acts on it; the decoder lets nothing else through. `Looked` is our own."""

@@ -7,6 +7,7 @@ a subclass does not override costs nothing: `HookChain` keeps a tuple per event,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from bridge.broker.client import Client, Message
@@ -91,6 +92,15 @@ class Hooks:
     def on_terminated(self, client: Client, reason: str) -> None:
         """The session has ended (`normal`, `expired`, `discarded`, …)."""
 
+    def on_large(self, client: Client, publish: Publish) -> AbstractAsyncContextManager[None] | None:
+        """A message whose payload has more than `LARGE` bytes, before `on_publish`. To look into it beside
+        the loop, return what does so when it is entered; `on_publish` comes inside of it, and the client is
+        read no further until then. None: there is nothing to look for.
+
+        What HookMQ itself publishes comes without it; the payload of a will is never so large.
+        """
+        return None
+
     def on_publish(self, client: Client, publish: Publish) -> int:
         """A message was published. Return 0, or a PUBACK reason code (>= 0x80) to refuse it."""
         return ACCEPT
@@ -144,6 +154,7 @@ class HookChain:
     on_session_discarded: tuple[Callable[[Client], None], ...]
     on_session_takenover: tuple[Callable[[Client], None], ...]
     on_terminated: tuple[Callable[[Client, str], None], ...]
+    on_large: tuple[Callable[[Client, Publish], AbstractAsyncContextManager[None] | None], ...]
     on_publish: tuple[Callable[[Client, Publish], int], ...]
     on_published: tuple[Callable[[Client, Publish, int, int], None], ...]
     on_dropped: tuple[Callable[[Client, Publish, int, int, str], None], ...]

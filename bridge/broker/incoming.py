@@ -5,22 +5,29 @@ connection with 0x93, in every version: it is the client that leaves them open. 
 as long as our own disk takes, so that a client that sends more of them is made to wait
 (`Connection._throttle`), and not sent away for what it cannot see: a client of 3.1.1 knows no such limit, and
 not every MQTT 5 library keeps it.
+
+A large payload that somebody looks into is read beside the loop (`Hooks.on_large`). Its client waits, so that
+its packets keep their order.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.broker.auth_checks import deny, may_publish
 from bridge.broker.hooks import NO_ACL, SUPERUSER
 from bridge.broker.routing import drop, hand_on, make_message, retain, route
+from bridge.events.js_json import LARGE
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
 from bridge.mqtt.reasons import ReasonCode, disconnect_name
 from bridge.mqtt.topics import valid_topic_name
 
 if TYPE_CHECKING:
+    from bridge.broker.client import Client
     from bridge.broker.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -29,7 +36,17 @@ log = logging.getLogger(__name__)
 NO_MATCHING_SUBSCRIBERS = int(ReasonCode.NO_MATCHING_SUBSCRIBERS)
 
 
-def on_publish(conn: Connection, packet: Publish) -> None:
+class Looked(NamedTuple):
+    """A PUBLISH whose large payload has been looked into, to be acted on."""
+
+    packet: Publish
+
+
+def on_looked(conn: Connection, looked: Looked) -> None:
+    on_publish(conn, looked.packet, looked=True)
+
+
+def on_publish(conn: Connection, packet: Publish, *, looked: bool = False) -> None:
     broker = conn.broker
     client = conn.client
     session = conn.session
@@ -47,7 +64,9 @@ def on_publish(conn: Connection, packet: Publish) -> None:
     if matched.reserved:
         deny(conn, client, packet, NO_ACL)
         return
-    if client.access is not None:
+    if looked:
+        pass  # it may
+    elif client.access is not None:
         if not may_publish(conn, client, client.access, packet):
             return
     else:
@@ -66,6 +85,8 @@ def on_publish(conn: Connection, packet: Publish) -> None:
             drop(broker, client, packet, "receive_maximum_exceeded")
             conn.fault(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, "more QoS 2 messages open than allowed")
             return
+    if len(packet.payload) > LARGE and hooks.on_large and not looked and _look(conn, client, packet):
+        return
     for check in hooks.on_publish:
         code = check(client, packet)
         if code:
@@ -116,6 +137,28 @@ def _unsupported(conn: Connection, packet: Publish) -> bool:
         conn.fault(ReasonCode.RETAIN_NOT_SUPPORTED, "a retained message, and mqtt.retain_available is false")
     else:
         return False
+    return True
+
+
+def _look(conn: Connection, client: Client, packet: Publish) -> bool:
+    """Have those look into a large payload who want to; whether the packet is acted on after that."""
+    found = [hook(client, packet) for hook in conn.broker.hooks.on_large]
+    looking = [one for one in found if one is not None]
+    if not looking:
+        return False
+    conn.hold(Looked(packet))
+
+    async def look() -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                for one in looking:
+                    await stack.enter_async_context(one)
+            except Exception:
+                log.exception("client %s: a payload could not be looked into", conn.name)
+            conn.asking = None
+            conn.release()
+
+    conn.asking = asyncio.get_running_loop().create_task(look())
     return True
 
 

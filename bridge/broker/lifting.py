@@ -6,6 +6,7 @@ publishes itself is not offered, so that an event that goes out by MQTT does not
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 from bridge.broker.client import Client
@@ -27,6 +28,10 @@ class Lifter(Protocol):
         `strict`: its sender can be told that its type or its data is refused. Else it is accepted, and no
         event comes of it.
         """
+
+    def looking(self, topic: str, payload: bytes) -> AbstractAsyncContextManager[None] | None:
+        """What reads a payload beside the loop when it is entered; inside, `offer` knows what it is. None: no
+        event comes of the topic."""
 
     def take(self) -> None:
         """The message that was offered last has been accepted: its event, if any, joins the open batch."""
@@ -50,6 +55,9 @@ class LiftHooks(Hooks):
         return self._lifter.offer(
             publish.topic, publish.payload, client.clientid, client.username, client.peername, strict=strict
         )
+
+    def on_large(self, client: Client, publish: Publish) -> AbstractAsyncContextManager[None] | None:
+        return None if client.own else self._lifter.looking(publish.topic, publish.payload)
 
     def on_publish(self, client: Client, publish: Publish) -> int:
         self._offered = None

@@ -34,15 +34,16 @@ OWED_WORK = 4
 """Units of `Turn.charge` for each, whether it was found or not."""
 
 
-def deliver(conn: Connection, delivery: Delivery) -> None:
+def deliver(conn: Connection, session: Session, delivery: Delivery) -> None:
     """Send now if the client takes it, else queue it in the session; the session is this connection's."""
-    session = conn.session
-    assert session is not None  # noqa: S101
     if session.queue or not conn.writable or not conn.ready:
         enqueue(conn.broker, session, delivery)
     elif delivery.qos == 0:
         _send(conn, delivery, 0)
-    elif _window_open(conn, session):
+    elif (
+        len(session.inflight) < conn.peer_receive_maximum
+        and session.inflight_bytes < conn.broker.max_mqueue_bytes
+    ):
         _send(conn, delivery, session.launch(delivery))
     else:
         enqueue(conn.broker, session, delivery)
@@ -58,7 +59,7 @@ def takes_now(session: Session) -> bool:
         and not session.queue
         and session.unsent < UNSENT_BYTES
         and len(session.inflight) < conn.peer_receive_maximum
-        and session.inflight_bytes < conn.settings.max_mqueue_bytes
+        and session.inflight_bytes < conn.broker.max_mqueue_bytes
     )
 
 
@@ -120,7 +121,7 @@ def _window_open(conn: Connection, session: Session) -> bool:
     """Whether one more QoS 1 or 2 message may be in flight ([MQTT-3.3.4-9])."""
     return (
         len(session.inflight) < conn.peer_receive_maximum
-        and session.inflight_bytes < conn.settings.max_mqueue_bytes
+        and session.inflight_bytes < conn.broker.max_mqueue_bytes
     )
 
 
@@ -179,7 +180,7 @@ def _feed(conn: Connection, session: Session) -> None:
             continue
         delivery = Delivery(message, min(message.qos, owed.qos), True, owed.identifiers)
         if not session.stored or not delivery.qos:
-            deliver(conn, delivery)
+            deliver(conn, session, delivery)
             continue
         kept = conn.broker.queues.add(message)
         if takes_now(session):
@@ -205,6 +206,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
     properties = message.properties
     topic = message.topic
     alias = None
+    broker = conn.broker
     if version == 5 and (
         properties is not None
         or delivery.identifiers is not None
@@ -252,10 +254,9 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
         return
     delivery.sent = True
     conn.queue(data)
-    conn.broker.stats.sent += 1
-    client = conn.client
-    for on_delivered in conn.broker.hooks.on_delivered:
-        on_delivered(cast(Client, client), message, delivery.qos, delivery.retain, dup)
+    broker.stats.sent += 1
+    for on_delivered in broker.hooks.on_delivered:
+        on_delivered(cast(Client, conn.client), message, delivery.qos, delivery.retain, dup)
 
 
 def _remaining(left: float, received: int | None) -> int:
@@ -326,11 +327,13 @@ def on_puback(conn: Connection, packet: Puback) -> None:
         _mismatched(conn, packet, delivery)
         return
     session.land(packet.packet_id)
+    broker = conn.broker
     if delivery.kept is not None:
-        conn.broker.queues.settle(session, delivery)
-    if packet.reason_code < 0x80:
+        broker.queues.settle(session, delivery)
+    if broker.hooks.on_acked and packet.reason_code < 0x80:
         _acked(conn, delivery, packet.properties)
-    _go_on(conn, session)
+    if session.queue or session.owed is not None or not conn.ready:
+        drain(conn)
 
 
 def on_pubrec(conn: Connection, packet: Pubrec) -> None:

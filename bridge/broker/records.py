@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.broker.client import Client, Message, RestoredMessage
+from bridge.broker.client import Client, Message, message_size
 from bridge.mqtt.packets import Properties
 
 QOS_BITS = 3
@@ -147,7 +147,7 @@ def decode_message(topic: str, row: bytes, clock: Clock, senders: dict[bytes, Cl
         if len(senders) >= _SENDERS:
             senders.clear()
         sender = senders[name] = sender_client(kept.sender)
-    return RestoredMessage(
+    return Message(
         topic,
         kept.payload,
         kept.qos,
@@ -156,6 +156,7 @@ def decode_message(topic: str, row: bytes, clock: Clock, senders: dict[bytes, Cl
         sender,
         kept.ts,
         clock.restored(kept.expires, kept.expiry),
+        message_size(topic, kept.payload, kept.properties),
         kept.number,
         kept.expiry,
         origin=sys.intern(kept.origin),
@@ -164,7 +165,7 @@ def decode_message(topic: str, row: bytes, clock: Clock, senders: dict[bytes, Cl
 
 def decode_entry(entry: Entry, senders: Sequence[Client], clock: Clock, origin: str) -> Message:
     """A queued message of an earlier process."""
-    return RestoredMessage(
+    return Message(
         entry.topic,
         entry.payload,
         entry.qos,
@@ -173,6 +174,7 @@ def decode_entry(entry: Entry, senders: Sequence[Client], clock: Clock, origin: 
         senders[entry.sender],
         entry.ts,
         clock.restored(entry.expires, entry.expiry),
+        message_size(entry.topic, entry.payload, entry.properties),
         entry.number,
         entry.expiry,
         origin=entry.origin or origin,

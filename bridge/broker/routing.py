@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.broker.client import Client, Message
+from bridge.broker.client import MESSAGE_SIZE, Client, Message, message_size
 from bridge.broker.hooks import NO_ACL, SUPERUSER
 from bridge.broker.outgoing import deliver, enqueue, give_up, keep, send_launched, takes_now
 from bridge.broker.records import RETAIN_BIT
 from bridge.broker.session import Delivery, forwardable
+from bridge.events.js_json import LARGE
 from bridge.mqtt.packets import Publish
 
 if TYPE_CHECKING:
@@ -28,24 +31,17 @@ already in flight to a stored session, else 0."""
 
 def make_message(broker: Broker, client: Client, publish: Publish, ts: int, number: int) -> Message:
     """The application message of a PUBLISH or a will, received at `ts` (Unix ms)."""
-    properties = publish.properties
+    topic, payload, properties = publish.topic, publish.payload, publish.properties
     expires = expiry = None
+    size = len(payload) + len(topic) + MESSAGE_SIZE
     if properties is not None:
         expiry = properties.message_expiry_interval
         if expiry is not None:
             expires = broker.loop.time() + expiry
-    return Message(
-        publish.topic,
-        publish.payload,
-        publish.qos,
-        publish.retain,
-        forwardable(properties),
-        client,
-        ts,
-        expires,
-        number,
-        expiry,
-    )
+        properties = forwardable(properties)
+        size = message_size(topic, payload, properties)
+    qos, retain = publish.qos, publish.retain
+    return Message(topic, payload, qos, retain, properties, client, ts, expires, size, number, expiry)
 
 
 def publish_will(broker: Broker, client: Client, will: Will) -> None:
@@ -90,6 +86,18 @@ def publish_from_outside(broker: Broker, client: Client, packet: Publish) -> Pub
             broker.stats.rejected += 1
             return Published(code)
     return _accept(broker, client, packet, None)
+
+
+@asynccontextmanager
+async def looked_into(broker: Broker, client: Client, packet: Publish) -> AsyncIterator[None]:
+    """Before `publish_from_outside`, which comes inside: have a large payload looked into beside the loop."""
+    async with AsyncExitStack() as stack:
+        if len(packet.payload) > LARGE:
+            for hook in broker.hooks.on_large:
+                looking = hook(client, packet)
+                if looking is not None:
+                    await stack.enter_async_context(looking)
+        yield
 
 
 def _accept(broker: Broker, client: Client, packet: Publish, sender: Session | None) -> Published:
@@ -147,9 +155,20 @@ def route(broker: Broker, message: Message, sender: Session | None) -> None:
     if not matched.anyone:
         _dropped(broker, message)
     for match in matched.matches:
-        delivery = _to_match(broker, message, sender, match)
-        if delivery is not None:
-            _deliver(broker, match.session, delivery)
+        session = match.session
+        if session is sender and match.local is not match:
+            delivery = _to_match(broker, message, sender, match)
+            if delivery is None:
+                continue
+        else:
+            qos = match.qos if match.qos < message.qos else message.qos
+            retain = message.retain and match.retain_as_published
+            delivery = Delivery(message, qos, retain, match.identifiers)
+        connection = session.connection
+        if connection is not None:
+            deliver(connection, session, delivery)
+        else:
+            _deliver(broker, session, delivery)
     for group in matched.groups:
         member = group.pick()
         if member is not None:
@@ -291,7 +310,7 @@ def _dropped(broker: Broker, message: Message) -> None:
 def _deliver(broker: Broker, session: Session, delivery: Delivery) -> None:
     connection = session.connection
     if connection is not None:
-        deliver(connection, delivery)
+        deliver(connection, session, delivery)
     elif delivery.qos:
         enqueue(broker, session, delivery)
     else:

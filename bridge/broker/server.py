@@ -56,6 +56,7 @@ class Broker:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
+        self.max_mqueue_bytes = settings.max_mqueue_bytes  # of each session; looked at for each message
         self.journal = journal
         self.loop = loop
         self.hooks = HookChain()

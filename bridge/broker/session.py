@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bridge.broker.client import Client, Message
 from bridge.mqtt.packets import Properties, Subscription, Will
 from bridge.mqtt.topic_tree import DEEP
@@ -49,23 +51,20 @@ def filter_size(topic_filter: str) -> int:
     return size
 
 
-class Delivery:
+class Delivery(msgspec.Struct, gc=False, eq=False):
     """A message on its way to one session. `released`: PUBREC has come, PUBREL is what is in flight.
 
     `kept`: its place in the store, where the session is stored and the message acknowledged. One that is kept
     and waits may stand in several queues: it is `own`ed before it is sent.
     """
 
-    __slots__ = ("identifiers", "kept", "message", "qos", "released", "retain", "sent")
-
-    def __init__(self, message: Message, qos: int, retain: bool, identifiers: list[int] | None) -> None:
-        self.message = message
-        self.qos = qos
-        self.retain = retain
-        self.identifiers = identifiers
-        self.kept: Kept | None = None
-        self.released = False
-        self.sent = False  # whether it went out before, so that a resend says DUP
+    message: Message
+    qos: int
+    retain: bool
+    identifiers: list[int] | None
+    kept: Kept | None = None
+    released: bool = False
+    sent: bool = False  # whether it went out before, so that a resend says DUP
 
     def own(self) -> Delivery:
         """Another one like it."""

@@ -84,6 +84,7 @@ def status(store: Path, *, json: bool) -> None:
                     "while they are still tried (retry.schedule = mes)"
                 )
             _given_up(e)
+            _connection(e)
             if e["reason"]:
                 print(f"  {_why(e)}")
     for parked in found["not_served"]:
@@ -102,6 +103,22 @@ def _given_up(endpoint: dict[str, Any]) -> None:
             f"  {escape(endpoint['name'])}: {endpoint['dead_given_up']:,} dead letters were given up since "
             f"the start (webhook.dead); {endpoint['dead']:,} are kept, {size(endpoint['dead_bytes'])}"
         )
+
+
+def _connection(endpoint: dict[str, Any]) -> None:
+    """Whether a publisher is connected with its broker, and what happened last."""
+    found = endpoint.get("connection")
+    if found is None:
+        return
+    text = f"{'connected' if found['connected'] else 'not connected'} since {clock(found['since'])}"
+    if not found["connected"]:
+        last = found["last_connected"]
+        text += ", never before" if last is None else f", the last connection was made {clock(last)}"
+    if found["last_error"]:
+        text += f"; last error {clock(found['last_error_at'])}: {escape(found['last_error'])}"
+    elif not found["connected"]:
+        text += "; it connects for its first event"
+    print(f"  {escape(endpoint['name'])}: {text}")
 
 
 def endpoints(store: Path, *, json: bool) -> None:
@@ -130,6 +147,7 @@ def endpoints(store: Path, *, json: bool) -> None:
         rows,
     )
     for e in found:
+        _connection(e)
         if e.get("reason"):
             print(f"  {_why(e)}")
         if e.get("note"):

@@ -8,10 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge.config.settings import AnyEndpoint, Settings
+from pydantic import BaseModel
+
+from bridge.config.settings import AnyEndpoint, DomainEvents, Settings
 
 _ALIVE = ("webhooks", "mqtt_publishers", "auth")
-"""The blocks that a running process takes up."""
+"""The blocks that a running process takes up; of `events` it is `lift` alone."""
 _BLOCKS = {"store": "sqlite"}
 """Fields of the settings whose block has another name in the file."""
 
@@ -29,6 +31,7 @@ class Changes:
     disabled: tuple[AnyEndpoint, ...] = ()
     changed: tuple[AnyEndpoint, ...] = ()  # as they are to be
     auth: bool = False
+    lift: bool = False  # the rules of `events.lift`
     restart: tuple[str, ...] = ()  # blocks of the file
 
     def lines(self, more: Iterable[str] = ()) -> list[str]:
@@ -39,6 +42,8 @@ class Changes:
         found += [f"{one.block}: removed, it is sent what waits for it" for one in self.removed]
         if self.auth:
             found.append("auth: changed; connected clients get the new access rules, and stay connected")
+        if self.lift:
+            found.append("events.lift: changed; it holds for the messages from now on")
         found += [f"{block}: changed, takes effect at the next start" for block in self.restart]
         found += more
         return found or ["nothing has changed"]
@@ -100,11 +105,18 @@ def changes(old: Settings, new: Settings, stale: Callable[[AnyEndpoint], bool] =
             ]
         ),
         old.auth != new.auth,
+        old.events.lift != new.events.lift,
         tuple(
             [
                 _BLOCKS.get(name, name)
                 for name in Settings.model_fields
-                if name not in _ALIVE and getattr(old, name) != getattr(new, name)
+                if name not in _ALIVE and _at_the_start(old, name) != _at_the_start(new, name)
             ]
         ),
     )
+
+
+def _at_the_start(settings: Settings, name: str) -> BaseModel:
+    """A block without what a running process takes up."""
+    block: BaseModel = getattr(settings, name)
+    return block.model_copy(update={"lift": ()}) if isinstance(block, DomainEvents) else block

@@ -8,6 +8,7 @@ texts such as `10MB` and `5s`. An unknown key is an error.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +16,15 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, SecretStr
 
 from bridge.config import kinds, units
-from bridge.config.body_kinds import FIELDS, TYPES
+from bridge.config.body_kinds import FIELDS, PROTO_VER, TYPES
 from bridge.config.findings import Findings
 from bridge.config.keys import BLOCKS, Block, Key
 from bridge.config.mask import MASK
 from bridge.config.node import Node, Place, join
 from bridge.config.report import Message
-from bridge.config.settings import Secret
+from bridge.config.settings import AnyEndpoint, Secret
 from bridge.config.units import Kind
+from bridge.events.names import find
 
 ROOT = "\0"
 """The key of a document in messages, where nothing of it is shown."""
@@ -125,6 +127,8 @@ _FORMS: tuple[tuple[Kind, dict[str, Any]], ...] = (
     (units.SIZE, {"type": ["integer", "string"], "description": "Bytes, or a text such as `10MB`."}),
     (units.MILLIS, _TIME | {"description": "Milliseconds, or a text such as `5s`."}),
     (units.SECONDS, _TIME | {"description": "Seconds, or a text such as `5m`."}),
+    (units.WHOLE_SECONDS, _TIME | {"description": "Whole seconds, or a text such as `5m`."}),
+    (PROTO_VER, {"enum": [5, 4, 3, "5", "3.1.1", "3.1"], "type": ["integer", "string"]}),
     (units.SECONDS_OR_OFF, _TIME | {"description": "Seconds, a text such as `5m`, or `off`."}),
     (units.SECRET, _TEXT | {"writeOnly": True}),
     (FIELDS, _LIST),
@@ -133,6 +137,16 @@ _FORMS: tuple[tuple[Kind, dict[str, Any]], ...] = (
     (kinds.SCHEDULE, {"type": ["string", "array"], "items": _TIME}),
     (kinds.SOURCE, _SECRET_FORM),
 )
+RULE: dict[str, Any] = {
+    "type": "object",
+    "required": ["event"],
+    "additionalProperties": False,
+    "properties": {
+        "event": {"type": "string"},
+        "topic": {"type": "string", "description": "A topic filter."},
+    },
+}
+"""The schema of an entry of `events` that is one of the broker's."""
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "integer": (int,),
@@ -160,6 +174,35 @@ def form(key: Key) -> dict[str, Any]:
     if usable and isinstance(default, bool) == (found is _SWITCH):
         made["default"] = default
     return made
+
+
+def rename(findings: Findings, root: Node, aliases: Mapping[str, str]) -> None:
+    """Members by their other names become those of the file; both together are an error."""
+    members = root.children
+    for alias, name in aliases.items():
+        if alias not in members:
+            continue
+        node = members.pop(alias)
+        if name in members:
+            findings.error(
+                node.place, node.key, f"found beside {name}, another name of it, expected one of them"
+            )
+        members[name] = node
+
+
+_TYPE = re.compile(r"[A-Za-z0-9_.*?!\[\]-]{1,128}")
+
+
+def names_type(findings: Findings, entry: Node) -> bool:
+    """Whether an entry of `events` is a type of business events, or a pattern; a text that is none is an
+    error."""
+    if not isinstance(entry.value, str) or find(entry.value) is not None:
+        return False
+    if _TYPE.fullmatch(entry.value.strip()):
+        return True
+    findings.wrong(entry, "a type of event or a pattern such as work_order.*, or {event, topic}")
+    entry.broken = True
+    return False
 
 
 def check_types(findings: Findings, node: Node, block: Block, prefix: str = "") -> None:
@@ -226,6 +269,15 @@ def shown(key: Key, value: Any) -> Any:
     if isinstance(value, tuple):
         return [int(one) if isinstance(one, float) and one.is_integer() else one for one in value]
     return value if isinstance(value, bool | int | float) else str(value)
+
+
+def shown_rules(receiver: AnyEndpoint) -> list[dict[str, str]]:
+    """The broker's events that a receiver is sent, as entries of `events`."""
+    found = []
+    for rule in receiver.events:
+        one = {"event": "on_" + rule.event.action}
+        found.append(one if rule.topic is None else {**one, "topic": rule.topic})
+    return found
 
 
 def put(into: dict[str, Any], name: str, value: Any) -> None:

@@ -81,15 +81,16 @@ def read(
             continue
         if not check_name(findings, name, node):
             continue
-        one = _publisher(findings, name, node, environ, known)
+        one = read_one(findings, name, node, environ, known)
         if one is not None:
             made.append(one)
     return tuple(made)
 
 
-def _publisher(
+def read_one(
     findings: Findings, name: str, node: Node, environ: Mapping[str, str], known: domain.Known
 ) -> MqttPublisher | None:
+    """The publisher of one block, whose name follows `PUBLISHERS`; None where it is not whole."""
     if not isinstance(node.value, dict):
         findings.wrong(node, _NAMED)
         return None

@@ -7,13 +7,25 @@ them (`work_order.*`). One for business events alone has not only MachShop's bod
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bridge.config import body, domain, mask, webhook
+from bridge.config import body, domain, mask, tenant, webhook
 from bridge.config.findings import Findings
-from bridge.config.json_node import Document, Fault, block_schema, check_types, form, given, put, shown
+from bridge.config.json_node import (
+    RULE,
+    Document,
+    Fault,
+    block_schema,
+    check_types,
+    form,
+    given,
+    names_type,
+    put,
+    rename,
+    shown,
+    shown_rules,
+)
 from bridge.config.keys import (
     BATCH_ENABLE,
     CREDENTIALS,
@@ -25,28 +37,10 @@ from bridge.config.keys import (
 )
 from bridge.config.node import Node
 from bridge.config.settings import BatchPolicy, Endpoint, Signature, Trust
-from bridge.config.units import show_seconds, show_size
-from bridge.events.names import find
 
 ALIASES: Mapping[str, str] = {"active": "enable", "description": "note"}
 """Members of the document by their other names, which are the file's."""
 _OLDER = ("rules", "rule")
-_NO_FILES = "the value itself: only who has all rights may name a file or a variable of the server"
-_NO_PATHS = "none: only who has all rights may name a file of the server"
-_BOUNDED = (
-    ("pool_size", "pool_size", None),
-    ("cancel_timeout", "cancel_timeout", None),
-    ("max_parked", "max_parked", None),
-    ("backlog.max_bytes", "max_bytes", "backlog"),
-    ("backlog.max_age", "max_age", "backlog"),
-    ("dead.max_bytes", "max_bytes", "dead"),
-    ("dead.max_age", "max_age", "dead"),
-    ("attempts.successes", "successes", "attempts"),
-    ("attempts.max_age", "max_age", "attempts"),
-    ("attempts.max_rows", "max_rows", "attempts"),
-)
-"""What costs the machine: a tenant may have as much as is the default. Key, field, and part of Endpoint."""
-_MAX_TIMEOUT = 30_000  # ms, of a tenant
 
 
 class Read(NamedTuple):
@@ -78,14 +72,15 @@ def read(
             check_types(findings, node, block)
     _imply_mes(root)
     if trust == "tenant":
-        _no_files(findings, root)
+        tenant.no_files(findings, root, _secrets(root))
     endpoint: Endpoint | None = None
     if not made.too_deep:
         endpoint = webhook.read_one(findings, name, body.whole(root), environ, known)
         if endpoint is not None:
             endpoint = endpoint.model_copy(update={"trust": trust})
             if trust == "tenant":
-                _tenant(findings, root, endpoint)
+                default = Endpoint(url=endpoint.url)
+                tenant.bound(findings, root, WEBHOOK, endpoint, default, ("pool_size", "pool_size"))
         elif not made.faults():
             findings.error(
                 root.place, f"{root.key}.url", 'missing, expected the receiver: "http://host:port/path"'
@@ -100,15 +95,7 @@ def _aliases(findings: Findings, root: Node) -> None:
         if name in members:
             node = members.pop(name)
             findings.error(node.place, node.key, "unknown key; did you mean events?")
-    for alias, name in ALIASES.items():
-        if alias not in members:
-            continue
-        node = members.pop(alias)
-        if name in members:
-            findings.error(
-                node.place, node.key, f"found beside {name}, another name of it, expected one of them"
-            )
-        members[name] = node
+    rename(findings, root, ALIASES)
 
 
 def _events(findings: Findings, root: Node) -> None:
@@ -121,12 +108,10 @@ def _events(findings: Findings, root: Node) -> None:
     for entry in events.value:
         if not isinstance(entry.value, str):
             rules.append(entry)
-        elif find(entry.value) is not None:
-            rules.append(Node({"event": entry}, entry.key, entry.place))
-        elif not re.fullmatch(r"[A-Za-z0-9_.*?!\[\]-]{1,128}", entry.value.strip()):
-            findings.wrong(entry, "a type of event or a pattern such as work_order.*, or {event, topic}")
-        else:
+        elif names_type(findings, entry):
             types.append(entry)
+        elif not entry.broken:
+            rules.append(Node({"event": entry}, entry.key, entry.place))
     more = root.get("types")
     if types:
         if more is not None and isinstance(more.value, list):
@@ -149,51 +134,15 @@ def _imply_mes(root: Node) -> None:
         root.children["retry"] = Node({"schedule": schedule}, types.key, types.place)
 
 
-# --- what a tenant may not ----------------------------------------------------------------------------------
-
-
-def _no_files(findings: Findings, root: Node) -> None:
-    """Before anything is read: a file that could be named could be sent away, or felt for."""
-    credentials = root.children.get("credentials")
-    places = [root.children.get("secret"), *_members(root.children.get("secrets"))]
+def _secrets(root: Node) -> list[Node | None]:
+    """The members that hold a secret."""
+    several, credentials = root.children.get("secrets"), root.children.get("credentials")
+    found = [root.children.get("secret")]
+    if several is not None and isinstance(several.value, list):
+        found += several.value
     if credentials is not None:
-        places += [credentials.get(name) for name in ("password", "token", "client_secret")]
-    for node in places:
-        if node is not None and isinstance(node.value, dict):
-            findings.wrong(node, _NO_FILES, secret=True)
-            node.broken = True
-    for name in ("ssl", "tls"):
-        block = root.get(name)
-        for file in ("cacertfile", "certfile", "keyfile", "cacert", "cert", "key"):
-            node = block.get(file) if block is not None else None
-            if node is not None:
-                findings.wrong(node, _NO_PATHS, secret=True)
-                node.broken = True
-
-
-def _members(node: Node | None) -> list[Node]:
-    return node.value if node is not None and isinstance(node.value, list) else []
-
-
-def _tenant(findings: Findings, root: Node, endpoint: Endpoint) -> None:
-    """What would cost others: more room than the default, and turning publishers away."""
-    default = Endpoint(url=endpoint.url)
-    for name, field, part in _BOUNDED:
-        value, most = (
-            getattr(one if part is None else getattr(one, part), field) for one in (endpoint, default)
-        )
-        if name == "cancel_timeout":
-            most = _MAX_TIMEOUT
-        if value > most:
-            limit = show_size(most) if name.endswith("bytes") else str(most)
-            limit = show_seconds(most) if name.endswith("age") else limit
-            names = [name, *(other for other, today in WEBHOOK.also.items() if today == name)]
-            found = [root.get(*one.split(".")) for one in names]
-            node = next((one for one in found if one is not None), root)
-            findings.wrong(node, f"at most {limit}: more is for those who have all rights")
-    if endpoint.backlog.on_full == "refuse":
-        node = root.get("backlog", "on_full") or root
-        findings.wrong(node, "expire: turning publishers away is for those who have all rights")
+        found += [credentials.get(name) for name in ("password", "token", "client_secret")]
+    return found
 
 
 # --- shown --------------------------------------------------------------------------------------------------
@@ -208,7 +157,7 @@ def show(endpoint: Endpoint) -> dict[str, Any]:
         "url": mask.url(endpoint.url),
         "description": endpoint.note,
         "active": endpoint.enable,
-        "events": _shown_events(endpoint),
+        "events": [*shown_rules(endpoint), *endpoint.types],
         "format": endpoint.format,
         "signature": [_shown_signature(signature) for signature in endpoint.signature],
     }
@@ -241,12 +190,15 @@ def show(endpoint: Endpoint) -> dict[str, Any]:
     return made
 
 
-def _shown_events(endpoint: Endpoint) -> list[Any]:
-    rules: list[Any] = []
-    for rule in endpoint.events:
-        one = {"event": "on_" + rule.event.action}
-        rules.append(one if rule.topic is None else {**one, "topic": rule.topic})
-    return [*rules, *endpoint.types]
+def show_unread(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What is sure to be no secret in a document that cannot be read any more."""
+    address, note, events = (document.get(name) for name in ("url", "description", "events"))
+    return {
+        "url": mask.url(address) if isinstance(address, str) else "",
+        "description": note if isinstance(note, str) else "",
+        "active": document.get("active") is not False,
+        "events": events if isinstance(events, list) else [],
+    }
 
 
 def _shown_signature(signature: Signature) -> Any:
@@ -256,16 +208,6 @@ def _shown_signature(signature: Signature) -> Any:
 
 
 # --- described ----------------------------------------------------------------------------------------------
-
-_RULE = {
-    "type": "object",
-    "required": ["event"],
-    "additionalProperties": False,
-    "properties": {
-        "event": {"type": "string"},
-        "topic": {"type": "string", "description": "A topic filter."},
-    },
-}
 
 
 def schema() -> dict[str, Any]:
@@ -280,7 +222,7 @@ def schema() -> dict[str, Any]:
         "description": {"type": "string", "maxLength": 4096},
         "events": {
             "type": "array",
-            "items": {"oneOf": [{"type": "string"}, _RULE]},
+            "items": {"oneOf": [{"type": "string"}, RULE]},
             "description": "Types of business events and patterns such as `work_order.*`; names of the "
             "broker's events, also with a topic filter: `{event, topic}`.",
         },

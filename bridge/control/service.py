@@ -19,7 +19,7 @@ from bridge.config.settings import Settings
 from bridge.control import arguments, dead, keys
 from bridge.control.arguments import read
 from bridge.delivery import lookup
-from bridge.delivery.account import attempt, counters
+from bridge.delivery.account import attempt, connection, counters
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.errors import Refused
@@ -232,6 +232,7 @@ class Service:
             "url": lane.target.label,
             "state": lane.state,
             "reason": lane.reason,
+            **_connection(lane),
             "backlog_events": lane.backlog_events,
             "backlog_bytes": lane.backlog_bytes,
             "oldest_ms": self._age(lane.oldest_waiting()),
@@ -256,6 +257,7 @@ class Service:
                     "note": endpoint.note,
                     "state": lane.state,
                     "reason": lane.reason,
+                    **_connection(lane),
                     "method": endpoint.method,
                     "format": endpoint.format,
                     "events": [
@@ -439,6 +441,12 @@ class Service:
             raise Refused(f"no request can be made for {lane.name}: {error}") from error
         shown = msgspec.to_builtins(found)
         yield {"result": {"endpoint": lane.name, **shown, "id": f"msg_{store_id}_{found.id}"}}
+
+
+def _connection(lane: Lane) -> dict[str, Any]:
+    """The connection of a publisher at another broker; times are Unix ms."""
+    found = connection(lane)
+    return {} if found is None else {"connection": found._asdict()}
 
 
 def _added(sums: Progress, progress: Progress) -> dict[str, Any]:

@@ -6,7 +6,10 @@ from typing import Any
 
 from bridge.delivery.lane import Lane
 from bridge.delivery.lookup import identifier
+from bridge.delivery.mqtt.remote import ConnectionState, RemoteTransport
 from bridge.events.event import EventType
+
+__all__ = ["ConnectionState", "attempt", "connection", "counters", "event_name"]
 
 ASKED = "abuse_protection"
 """In place of an event's name: the endpoint was asked whether it wants events."""
@@ -24,6 +27,12 @@ def counters(lane: Lane) -> dict[str, int]:
         "queued": lane.queued,
         "in_flight": lane.in_flight,
     }
+
+
+def connection(lane: Lane) -> ConnectionState | None:
+    """That of a publisher to another broker; None for all others."""
+    transport = lane.pool
+    return transport.state if isinstance(transport, RemoteTransport) else None
 
 
 def attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:

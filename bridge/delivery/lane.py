@@ -400,6 +400,10 @@ class Lane(Outcomes):
             known.update(row.seqs)
         return {seq for seq in seqs if seq >= position or seq in known}
 
+    def unattempted(self) -> set[int]:
+        """Events with a row that was not yet attempted: sent again, or parked behind another one."""
+        return {seq for row in self._retries.rows.values() if not row.attempt for seq in row.seqs}
+
     def replay(self, items: Sequence[tuple[int, Event]]) -> list[int]:
         """Send settled or dead events again, with their ids, as if for the first time.
 

@@ -11,10 +11,11 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bridge.config.settings import AnyEndpoint, Settings
+from bridge.config.settings import AnyEndpoint, MqttPublisher, Settings
 from bridge.delivery.connect import Network
 from bridge.delivery.errors import EndpointError
 from bridge.delivery.lane import Lane
+from bridge.delivery.mqtt.place import client_id
 from bridge.delivery.parked import Parked
 from bridge.delivery.served import STALLED_S, Served, Wants
 from bridge.journal.batch import Settle
@@ -136,7 +137,7 @@ class Managed(Served):
         if not endpoint.enable:
             self._put_aside(before, endpoint)
             if isinstance(before, Lane):
-                self._drop_condition(before.endpoint)
+                self._drop(before.endpoint)
             return
         try:
             lane = self._make(endpoint, self._store.lane(endpoint.name))
@@ -148,7 +149,7 @@ class Managed(Served):
         if isinstance(before, Lane):
             lane.go_on_counting(before)
             self.lanes[self.lanes.index(before)] = lane
-            self._drop_condition(before.endpoint)
+            self._drop(before.endpoint)
         else:
             self.lanes.append(lane)
         self._begin(lane, wants)
@@ -183,7 +184,7 @@ class Managed(Served):
             if lane in self.lanes:
                 self.lanes.remove(lane)
             self._forget(lane)
-            self._drop_condition(lane.endpoint)
+            self._drop(lane.endpoint)
         elif lane is not None:
             self.parked = [parked for parked in self.parked if parked.name != name]
         self._managed.pop(name, None)
@@ -196,11 +197,19 @@ class Managed(Served):
             self._gone.append(lane.id)
             self._discard_soon()
 
-    def _drop_condition(self, endpoint: AnyEndpoint) -> None:
-        """Remember a compiled `where` no longer that nobody has."""
+    def _drop(self, endpoint: AnyEndpoint) -> None:
+        """Remember a compiled `where`, and a publisher's client id, no longer that nobody has."""
         text = endpoint.where
         if text is not None and all(lane.endpoint.where != text for lane in self.lanes):
             self._conditions.pop(text, None)
+        if isinstance(endpoint, MqttPublisher):
+            left = {
+                client_id(lane.endpoint, self._store.id)
+                for lane in self.lanes
+                if isinstance(lane.endpoint, MqttPublisher)
+            }
+            if client_id(endpoint, self._store.id) not in left:
+                self._published.discard(client_id(endpoint, self._store.id))
 
     def start(self) -> None:
         """Begin to deliver. Raises StoreError."""

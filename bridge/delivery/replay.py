@@ -1,7 +1,8 @@
 """Settled events and dead letters sent again: read from the log in slices, handed to the lane as it has room.
 
 An event keeps its `webhook-id` and counts its attempts anew. What is handed over has a row and survives a
-restart; what is not is forgotten with the command that asked for it, which can be given again.
+restart. Whoever sets `on_position` can go on after one with what is not: what it stores then and there is
+committed together with those rows.
 
 * At most `OUTSTANDING` events of one replay wait for their outcome, so that fresh events are not held up; the
   lane's own turns see to it that both are sent.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,6 +46,15 @@ class Progress(msgspec.Struct):
     waiting: bool = False  # for room at the lane
 
 
+class Extent(NamedTuple):
+    """What is left of the log to be sent again: the sequences from `position` to `end` (exclusive). `done` of
+    it has been before, in bytes. Below the log's beginning there are dead letters alone."""
+
+    position: int
+    end: int
+    done: int = 0
+
+
 class NotServed(Exception):
     """The lane has ended, and no other one has come in its place."""
 
@@ -63,6 +74,8 @@ class Replay:
         self._journal = journal
         self._store: Store = journal.store
         self._loop = asyncio.get_running_loop()
+        self.on_position: Callable[[int], None] | None = None
+        """Called with a sequence below which all of the log has been handed over."""
         self._outstanding: set[int] = set()
         self._told = self._loop.time()
 
@@ -75,26 +88,40 @@ class Replay:
             raise NotServed(f"{self._first.name} is no longer served")
         return lane
 
+    def extent(self, retention: Retention, since: int, until: int) -> Extent:
+        """What `log` would go through."""
+        behind = retention.span(since, until)[1]
+        return Extent(0, self._store.head if behind is None else behind << INDEX_BITS)
+
     async def log(
-        self, retention: Retention, since: int, until: int, wanted: Callable[[Event], bool]
+        self,
+        retention: Retention,
+        since: int,
+        until: int,
+        wanted: Callable[[Event], bool],
+        extent: Extent | None = None,
     ) -> AsyncIterator[Progress]:
         """The lane's events from `since` to `until` (Unix ms, exclusive) that are `wanted`, dead letters
-        included, as far as the log and the dead letters reach."""
+        included, as far as the log and the dead letters reach. `extent`: what is left of that."""
         store, lane_id, progress = self._store, self._lane.id, self.progress
-        first, behind = retention.span(since, until)
-        start = retention.bytes_before(first)
-        end = store.head if behind is None else behind << INDEX_BITS
-        progress.total = retention.bytes_before(end >> INDEX_BITS) - start
+        position, end, before = extent or self.extent(retention, since, until)
+        # Those of before a restart count too.
+        self._outstanding.update(seq for seq in self._lane.unattempted() if seq < position)
+        log_begins = retention.span(since, until)[0] << INDEX_BITS
+        start = retention.bytes_before(max(position, log_begins) >> INDEX_BITS)
+        progress.done = before
+        progress.total = before + max(retention.bytes_before(end >> INDEX_BITS) - start, 0)
 
         def fits(event: Event) -> bool:
             return since <= event.ts < until and wanted(event)
 
         # Dead letters lie pinned where the log has been trimmed.
-        position = first << INDEX_BITS
-        for letters in self._letters(0, position):
+        for letters in self._letters(position, min(log_begins, end)):
             events = store.fetch([letter.seq for letter in letters])
-            async for told in self._hand_over([s for s, e in events.items() if fits(e)], set(events)):
+            chosen = sorted(seq for seq, event in events.items() if fits(event))
+            async for told in self._hand_over(chosen, set(events)):
                 yield told
+        position = max(position, log_begins)
         while position < end:
             items, after = store.read(lane_id, position, READ_BYTES)
             after = max(min(after, end), position)
@@ -110,7 +137,8 @@ class Replay:
             if after == position:
                 break
             position = after
-            progress.done = max(retention.bytes_before(position >> INDEX_BITS) - start, 0)
+            progress.done = before + max(retention.bytes_before(position >> INDEX_BITS) - start, 0)
+            self._reached(position)
             if self._due():
                 yield progress
             await asyncio.sleep(0)
@@ -135,6 +163,11 @@ class Replay:
                 await asyncio.sleep(0)
         progress.done = progress.total
         yield progress
+
+    def _reached(self, position: int) -> None:
+        if self.on_position is not None:
+            _ = self._lane  # raises NotServed
+            self.on_position(position)
 
     def _letters(self, first: int, end: int) -> Iterator[list[DeadLetter]]:
         return letters(self._store, self._lane.id, first, end)
@@ -167,6 +200,7 @@ class Replay:
             self._outstanding.update(taken)
             progress.taken += len(taken)
             progress.under_way += len(there) - len(taken)
+            self._reached(part[-1] + 1)
             if self._due():
                 yield progress
             await asyncio.sleep(0)

@@ -24,6 +24,8 @@ MAX_INTEGER = 1 << 53
 """The largest whole number, and with a minus the smallest, that is taken."""
 MAX_DEPTH = 64
 """Objects and arrays within one another."""
+LARGE = 128 << 10
+"""Bytes of a text above which it is read beside the loop: so many take some 20 ms."""
 
 _MAX_INDEX = (1 << 32) - 2  # ECMA-262, section 6.1.7: array index
 _INDEX_DIGITS = 10

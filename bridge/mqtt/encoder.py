@@ -44,10 +44,14 @@ from bridge.mqtt.wire import (
 PINGREQ = b"\xc0\x00"
 PINGRESP = b"\xd0\x00"
 
+TOPIC_CACHE_ENTRIES = 8192
+TOPIC_CACHE_TOPIC_SIZE = 256  # bytes; longer topics are encoded each time
+# Valid topic names as they stand in a PUBLISH, emptied when full: 2 MB, at most 6 MB.
+_topics: dict[str, bytes] = {}
+
 _PROTOCOLS = {3: b"\0\x06MQIsdp\x03", 4: b"\0\x04MQTT\x04", 5: b"\0\x04MQTT\x05"}
 _pack_u16 = struct.Struct(">H").pack
-_pack_front = struct.Struct(">BBH").pack  # first byte, remaining length, size of the topic name
-_pack_front_long = struct.Struct(">BBBH").pack  # the same with a remaining length of two bytes
+_pack_front_long = struct.Struct(">BBB").pack  # first byte, remaining length of two bytes
 _pack_u16_pair = struct.Struct(">HH").pack
 
 
@@ -132,10 +136,9 @@ def encode_publish(
     Raises `ValueError` for a topic that is empty (without a topic alias, MQTT 5), holds U+0000 or is longer
     than 65,535 bytes, for QoS 3, DUP with QoS 0, packet identifier 0, and more than 256 MiB.
     """
-    raw = topic.encode()
-    size = len(raw)
-    if not 0 < size <= MAX_STRING_SIZE or "\0" in topic:
-        _check_publish_topic(version, raw, properties)
+    name = _topics.get(topic)
+    if name is None:
+        name = _publish_topic(version, topic, properties)
     head = 0x30 | retain | qos << 1 | dup << 3
     middle = b""
     if qos:
@@ -146,14 +149,29 @@ def encode_publish(
         raise ValueError("PUBLISH: DUP with QoS 0 [MQTT-3.3.1-2]")
     if version == 5:
         middle += b"\0" if properties is None else encode_properties(properties, place.PUBLISH)
-    length = 2 + size + len(middle) + len(payload)
+    length = len(name) + len(middle) + len(payload)
     if length < 128:
-        front = _pack_front(head, length, size)
+        front = _pack_u16(head << 8 | length)
     elif length < 16_384:
-        front = _pack_front_long(head, length & 127 | 128, length >> 7, size)
+        front = _pack_front_long(head, length & 127 | 128, length >> 7)
     else:
-        front = b"%c%b%b" % (head, write_varint(length, "PUBLISH remaining length"), _pack_u16(size))
-    return b"".join((front, raw, middle, payload))
+        front = b"%c%b" % (head, write_varint(length, "PUBLISH remaining length"))
+    return b"".join((front, name, middle, payload))
+
+
+def _publish_topic(version: int, topic: str, properties: Properties | None) -> bytes:
+    """A topic name with its length; one that may come again is remembered."""
+    raw = topic.encode()
+    size = len(raw)
+    if not 0 < size <= MAX_STRING_SIZE or "\0" in topic:
+        _check_publish_topic(version, raw, properties)
+        return b"\0\0"
+    name = _pack_u16(size) + raw
+    if size <= TOPIC_CACHE_TOPIC_SIZE:
+        if len(_topics) >= TOPIC_CACHE_ENTRIES:
+            _topics.clear()
+        _topics[topic] = name
+    return name
 
 
 def _check_publish_topic(version: int, raw: bytes, properties: Properties | None) -> None:

@@ -58,6 +58,11 @@ class Sink:
         found: list[float] = json.loads(self.say("latency"))
         return found
 
+    def actions(self) -> dict[str, list[str]]:
+        """What each client did, by client id, in the order of the events."""
+        found: dict[str, list[str]] = json.loads(self.say("actions"))
+        return found
+
     def close(self) -> None:
         """End the process."""
         self.process.kill()
@@ -109,8 +114,7 @@ log {{ to = [file], dir = "{folder}", level = warn }}
 
     def cpu(self) -> float:
         """Seconds of processor time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.process.pid)
 
     def close(self) -> None:
         """Stop it and wait for it."""
@@ -128,6 +132,12 @@ def memory_of(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise SystemExit("no VmRSS in /proc: this measurement needs Linux")
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of processor time that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def webhook(port: int, **keys: object) -> str:

@@ -3,6 +3,7 @@
 Run in a process of its own: `python -m scripts.bench.sink`. It prints its port, then obeys lines on stdin:
 
 * `count` prints how many requests and how many distinct webhook-ids came;
+* `actions` prints what each client did, in the order of the webhook-ids (JSON);
 * `latency` prints the milliseconds from each payload's stamp to its receipt (sorted, JSON) and forgets them;
 * `hold` stops answering, `release` answers all that was held and goes on, `reset` forgets all.
 """
@@ -26,6 +27,7 @@ class State:
         self.requests = 0
         self.ids: set[bytes] = set()
         self.latencies: list[float] = []
+        self.lifecycle: list[tuple[bytes, bytes]] = []  # webhook-id and body
         self.hold = False
         self.held: list[Sink] = []
 
@@ -57,7 +59,10 @@ class Sink(asyncio.Protocol):
         state.requests += 1
         at = data.find(b"webhook-id: ")
         if at >= 0:
-            state.ids.add(data[at + 12 : data.index(b"\r\n", at)])
+            webhook_id = data[at + 12 : data.index(b"\r\n", at)]
+            state.ids.add(webhook_id)
+            if b'"action":"client_' in data:
+                state.lifecycle.append((webhook_id, data[end + 4 :]))
         at = data.find(b"@", end)
         if at >= 0:
             stamp = data[at + 1 : data.index(b"@", at + 1)]
@@ -72,6 +77,12 @@ def obey(state: State, line: str) -> str | None:
     """Act on one line from stdin; returns what to print."""
     if line == "count":
         return f"{state.requests} {len(state.ids)}"
+    if line == "actions":
+        actions: dict[str, list[str]] = {}
+        for _, body in sorted(state.lifecycle):
+            event = json.loads(body)
+            actions.setdefault(event["clientid"], []).append(event["action"])
+        return json.dumps(actions)
     if line == "latency":
         found = sorted(state.latencies)
         state.latencies = []
@@ -86,6 +97,7 @@ def obey(state: State, line: str) -> str | None:
     elif line == "reset":
         state.requests = 0
         state.ids.clear()
+        state.lifecycle.clear()
         state.latencies = []
     return "ok"
 

@@ -3,9 +3,14 @@
 Every subscriber gets every message (`bench/#`). A publisher of QoS 1 keeps `--window` messages without an
 acknowledgement; and where somebody subscribes, all publishers together are at most `--ahead` messages before
 the slowest subscriber, so that no broker's queues overflow. With `--away` the subscribers have persistent
-sessions and leave before the first publish. With `--storm N` nothing is published: N clients connect at once,
-each with the user `bench` and the password `secret`. Prints a JSON object: messages acknowledged or received,
-and seconds.
+sessions and leave before the first publish. Nobody publishes before all are connected.
+
+With `--storm N` nothing is published: N clients, each with a user and a password of its own (`user-<n>`,
+`secret-<n>`), connect one after the other, lose their connections all at once, and all connect again at once.
+
+Prints a JSON object: `messages`, received where somebody subscribes, else acknowledged, and `seconds` from
+the first publish to the last of them; for a storm clients, and seconds from the first connect to the last
+CONNACK. A run in which anything is missing, comes twice or is refused prints what, and ends with status 1.
 """
 
 from __future__ import annotations
@@ -24,27 +29,37 @@ from bridge.mqtt.packets import Connect, Subscribe, Subscription
 PAYLOAD = b"x"
 
 
+class Failed(Exception):
+    """The run says nothing about the broker's speed; why."""
+
+
 class Client(asyncio.Protocol):
     """One MQTT 3.1.1 client; `ready` once CONNACK, and SUBACK if it subscribes, have come."""
 
     def __init__(
-        self, run: Run, client_id: str, *, clean: bool = True, password: bytes | None = None
+        self,
+        run: Run,
+        client_id: str,
+        *,
+        clean: bool = True,
+        user: str | None = None,
+        password: bytes | None = None,
     ) -> None:
         self.run = run
         self.client_id = client_id
         self.clean = clean
+        self.user = user
         self.password = password
         self.ready: asyncio.Future[None] = run.loop.create_future()
         self.ended: asyncio.Future[None] = run.loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.WriteTransport, transport)
-        user = None if self.password is None else "bench"
         connect = Connect(
             client_id=self.client_id,
             clean_start=self.clean,
             keepalive=600,
-            username=user,
+            username=self.user,
             password=self.password,
         )
         self.transport.write(encode_connect(connect))
@@ -54,11 +69,13 @@ class Client(asyncio.Protocol):
             self.ready.set_exception(ConnectionError(f"{self.client_id}: the broker closed the connection"))
         if not self.ended.done():
             self.ended.set_result(None)
+        self.run.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        if data[:2] != b"\x20\x02" or data[3]:
-            raise SystemExit(f"{self.client_id}: no CONNACK of success but {data[:8]!r}")
-        self.ready.set_result(None)
+        if len(data) < 4 or data[:2] != b"\x20\x02" or data[3]:
+            self.ready.set_exception(Failed(f"{self.client_id}: no CONNACK of success but {data[:8]!r}"))
+        else:
+            self.ready.set_result(None)
 
 
 class Subscriber(Client):
@@ -69,6 +86,7 @@ class Subscriber(Client):
         self._rest = b""
         self._asked = False
         self._subscribed = False
+        self.got = 0
 
     def data_received(self, data: bytes) -> None:
         if not self._subscribed:
@@ -84,7 +102,10 @@ class Subscriber(Client):
             ids = [data[at : at + 2] for at in range(run.id_at, used, length)]
             self.transport.write(b"\x40\x02" + b"\x40\x02".join(ids) if ids else b"")
         self._rest = data[used:]
-        run.received(number)
+        if data[:used:length].count(run.head) != number:
+            run.fail(f"{self.client_id}: another packet, or DUP, where a message was expected")
+        self.got += number
+        run.received(number, self)
 
     def _handshake(self, data: bytes) -> None:
         self._rest += data
@@ -105,6 +126,7 @@ class Publisher(Client):
         super().__init__(run, f"pub-{number}")
         self.count = count
         self.sent = self.acked = 0
+        self._rest = b""
         packet = encode_publish(4, f"bench/{number:06d}", PAYLOAD * run.size, qos=run.pub_qos, packet_id=1)
         self.head = packet[: -run.size - 2] if run.pub_qos else packet
         self.payload = PAYLOAD * run.size
@@ -113,19 +135,29 @@ class Publisher(Client):
         if not self.ready.done():
             super().data_received(data[:4])
             data = data[4:]
+        data = self._rest + data
         acks = len(data) // 4
+        self._rest = data[acks * 4 :]
         self.acked += acks
         self.run.acknowledged(acks)
         self.pump()
 
     def pump(self) -> None:
-        """Send what the windows allow."""
+        """Send what the windows allow, once all are connected."""
         run = self.run
-        number = min(self.count - self.sent, run.room())
+        if not run.begin:
+            return
+        number = self.count - self.sent
         if run.pub_qos:
             number = min(number, run.window - (self.sent - self.acked))
         if number <= 0:
             return
+        room = run.room()
+        if room < number:
+            number = room
+            run.hungry[self] = None
+            if number <= 0:
+                return
         if run.pub_qos:
             head, payload = self.head, self.payload
             first = self.sent
@@ -155,27 +187,50 @@ class Run:
         self.away: bool = args.away
         packet = encode_publish(4, f"bench/{0:06d}", PAYLOAD * self.size, qos=self.sub_qos, packet_id=1)
         self.length = len(packet)
+        self.head = packet[:1]
         self.id_at = self.length - self.size - 2
         self.sent = self.acks = self.got = 0
         self.live = 0 if self.away else args.subscribers
+        self.begin = 0.0  # monotonic seconds; 0: not yet
+        self.last = 0.0  # when the latest message, or acknowledgement where nobody subscribes, came
+        self.over = False
+        self.stall: float = args.stall
         self.done: asyncio.Future[None] = self.loop.create_future()
-        self.publishers: list[Publisher] = []
+        self.hungry: dict[Publisher, None] = {}  # those that the slowest subscriber keeps from sending
+        self.subscribers: list[Subscriber] = []
+
+    def fail(self, why: str) -> None:
+        """The run says nothing."""
+        if not self.done.done():
+            self.done.set_exception(Failed(why))
+
+    def closed(self, client: Client) -> None:
+        """A connection has ended."""
+        if self.begin and not self.over:
+            self.fail(f"{client.client_id}: the broker closed the connection")
 
     def room(self) -> int:
         """How many more messages the slowest subscriber allows; all count as equally slow."""
         return 1 << 30 if not self.live else self.ahead - (self.sent - self.got // self.live)
 
-    def received(self, number: int) -> None:
+    def received(self, number: int, subscriber: Subscriber) -> None:
         """Messages came to a subscriber."""
         self.got += number
-        if self.room() >= self.ahead // 4:
-            for publisher in self.publishers:
-                publisher.pump()
+        if subscriber.got >= self.count:
+            self.last = time.monotonic()
+            if subscriber.got > self.count:
+                self.fail(f"{subscriber.client_id}: {subscriber.got} messages came, {self.count} were sent")
+        while self.hungry and self.room() >= self.ahead // 4:
+            publisher = next(iter(self.hungry))
+            del self.hungry[publisher]
+            publisher.pump()
         self._look()
 
     def acknowledged(self, number: int) -> None:
         """A publisher got acknowledgements."""
         self.acks += number
+        if not self.live and self.acks >= self.count:
+            self.last = time.monotonic()
         self._look()
 
     def _look(self) -> None:
@@ -187,9 +242,24 @@ class Run:
         """Connect them, at most 200 at a time."""
         for at in range(0, len(clients), 200):
             some = clients[at : at + 200]
-            for client in some:
-                await self.loop.create_connection(lambda client=client: client, "127.0.0.1", self.port)  # type: ignore[misc]
-            await asyncio.gather(*[client.ready for client in some])
+            await asyncio.gather(*[self._connect(client) for client in some])
+
+    async def _connect(self, client: Client) -> None:
+        await self.loop.create_connection(lambda: client, "127.0.0.1", self.port)
+        await client.ready
+
+    async def _finish(self) -> None:
+        """Wait for the end as long as anything comes."""
+        before = (-1, -1)
+        while (now := (self.got, self.acks)) != before:
+            before = now
+            await asyncio.wait([self.done], timeout=self.stall)
+            if self.done.done():
+                return self.done.result()
+        raise Failed(
+            f"nothing came for {self.stall:g} s: {self.sent} messages were sent, {self.acks} acknowledged, "
+            f"and subscribers got {[sub.got for sub in self.subscribers][:20]}"
+        )
 
     async def traffic(self, publishers: int, subscribers: int) -> dict[str, float]:
         """Publish, and wait for the last acknowledgement and the last receipt."""
@@ -199,26 +269,37 @@ class Run:
             for sub in subs:
                 sub.transport.write(b"\xe0\x00")
             await asyncio.gather(*[sub.ended for sub in subs])
+        else:
+            self.subscribers = subs
         each = self.count // publishers
         pubs = [Publisher(self, number, each) for number in range(publishers)]
         self.count = each * publishers
         await self.open([*pubs])
-        self.publishers = pubs if self.live else []
-        begin = time.monotonic()
+        self.begin = time.monotonic()
         for publisher in pubs:
             publisher.pump()
-        await self.done
-        seconds = time.monotonic() - begin
-        return {"messages": max(self.got, self.acks), "seconds": seconds}
+        await self._finish()
+        self.over = True
+        if any(sub.got != self.count for sub in self.subscribers):
+            raise Failed(f"{self.count} messages were sent, subscribers got {[s.got for s in subs][:20]}")
+        return {"messages": self.got if self.live else self.acks, "seconds": self.last - self.begin}
 
     async def storm(self, number: int) -> dict[str, float]:
-        """All connect at once."""
-        clients = [Client(self, f"storm-{at}", password=b"secret") for at in range(number)]
+        """All are connected, lose their connections, and connect again at once."""
+
+        def devices() -> list[Client]:
+            return [
+                Client(self, f"storm-{at}", user=f"user-{at}", password=b"secret-%d" % at)
+                for at in range(number)
+            ]
+
+        before = devices()
+        await self.open(before)
+        for client in before:
+            client.transport.abort()
+        await asyncio.gather(*[client.ended for client in before])
         begin = time.monotonic()
-        await asyncio.gather(
-            *[self.loop.create_connection(lambda c=client: c, "127.0.0.1", self.port) for client in clients]  # type: ignore[misc]
-        )
-        await asyncio.gather(*[client.ready for client in clients])
+        await asyncio.gather(*[self._connect(client) for client in devices()])
         return {"messages": number, "seconds": time.monotonic() - begin}
 
 
@@ -236,9 +317,13 @@ async def main() -> None:
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--away", action="store_true")
     parser.add_argument("--storm", type=int, default=0)
+    parser.add_argument("--stall", type=float, default=30.0, help="seconds without anything, and it failed")
     args = parser.parse_args()
     run = Run(args)
-    done = await (run.storm(args.storm) if args.storm else run.traffic(args.publishers, args.subscribers))
+    try:
+        done = await (run.storm(args.storm) if args.storm else run.traffic(args.publishers, args.subscribers))
+    except (Failed, OSError) as error:
+        raise SystemExit(f"the run failed: {error}") from None
     print(json.dumps(done))
 
 

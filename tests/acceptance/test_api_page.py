@@ -76,6 +76,8 @@ async def test_every_command_is_answered(tmp_path: Path) -> None:
             "/api/v2/events", {"type": "work_order.created", "data": {"workOrder": {"id": "wo_1"}}}
         )
         shell.env["ENDPOINT"] = ours.json["id"]
+        publisher = await api.post("/api/v2/mqtt/publishers", {"events": ["job.*"]})
+        shell.env["PUBLISHER"] = publisher.json["id"]
         shell.env["DELIVERY"] = str((await receiver.wait_count(1))[0].id)
         shown = commands()
         assert len(shown) >= 20
@@ -90,6 +92,12 @@ async def test_every_command_is_answered(tmp_path: Path) -> None:
         assert found.keys() == described.keys()
         for name in ("url", "description", "events", "format", "signature", "retry", "success", "state"):
             assert found[name] == described[name]
+        published = json.loads(next(text for command, text in answers.items() if '"plant"' in command))
+        described = json.loads(blocks(section("Publishers"), "json")[0])
+        assert published.keys() == described.keys()
+        assert published["connection"].keys() == described["connection"].keys()
+        differ = {name for name in published if published[name] != described[name]}
+        assert differ == {"id", "created", "changed", "connection"}
         assert answers[next(command for command in shown if command.startswith(DELETE))] == ""
         changed = next(text for command, text in answers.items() if command.startswith("curl -X PATCH"))
         assert json.loads(changed)["pool_size"] == 4
@@ -116,9 +124,9 @@ def test_every_call_of_the_document_is_on_the_page() -> None:
     from bridge.admin.api import all_routes
 
     shown = PAGE.replace("$ENDPOINT", "{id}").replace("$DELIVERY", "{delivery}")
+    shown = shown.replace("$PUBLISHER", "{id}")
     for route in all_routes():
         if BROKERS.search(route.path):
             continue
-        assert route.path in shown or f"`{route.method} …{route.path.rpartition('}')[2]}`" in shown, (
-            route.path
-        )
+        below = route.path.partition("{id}")[2]
+        assert route.path in shown or f"`{route.method} …{below}`" in shown, route.path

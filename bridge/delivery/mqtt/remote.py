@@ -16,8 +16,9 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.delivery.connect import ConnectError, Connector, Progress
 from bridge.delivery.faults import cause, explain
@@ -35,13 +36,28 @@ PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.0
 LOG_EVERY_S = 10.0
 """Between two lines of a kind about one publisher's connection."""
+MAX_FAULT = 300
+"""Characters of a fault that are shown."""
 TEST_SUFFIX = "_test"
 """Behind the client id of a test, which must not take the session of the publisher's own connection."""
 _ANSWERS = {0: b"", 1: b"PUBACK", 2: b"PUBCOMP"}
 
 
+class ConnectionState(NamedTuple):
+    """Whether there is a connection, and what happened last. Times are Unix ms, None: never.
+
+    `since` is when it came to be so. The error is that of connecting, or of a connection that ended.
+    """
+
+    connected: bool
+    since: int
+    last_connected: int | None
+    last_error: str
+    last_error_at: int | None
+
+
 class RemoteTransport(MqttTransport):
-    """See the module. `timeout` in seconds bounds an attempt, connecting included."""
+    """See the module. `timeout` in seconds bounds an attempt, connecting included; `clock` gives Unix s."""
 
     def __init__(
         self,
@@ -52,10 +68,13 @@ class RemoteTransport(MqttTransport):
         connector: Connector,
         *,
         suffix: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(place, size, timeout, loop)
         self.opened = 0  # connections, made
         self.fault = ""  # why the last one ended, or could not be made; empty while one is open
+        self._clock = clock
+        self._state = ConnectionState(False, self._now_ms(), None, "", None)
         self._clientid = place.clientid + suffix
         self._connector = connector
         self._link: Link | None = None
@@ -72,6 +91,21 @@ class RemoteTransport(MqttTransport):
     def connected(self) -> bool:
         """Whether there is a connection, and the broker has accepted it."""
         return self._link is not None
+
+    @property
+    def state(self) -> ConnectionState:
+        """For people."""
+        return self._state
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _failed(self, text: str) -> None:
+        """There is no connection, and why."""
+        self.fault = text = self.place.scrub(text)
+        now, state = self._now_ms(), self._state
+        since = now if state.connected else state.since
+        self._state = ConnectionState(False, since, state.last_connected, text[:MAX_FAULT], now)
 
     def twin(self) -> RemoteTransport:
         """See `Transport`."""
@@ -161,6 +195,8 @@ class RemoteTransport(MqttTransport):
         self._link = link
         self.opened += 1
         self.fault = ""
+        now = self._now_ms()
+        self._state = self._state._replace(connected=True, since=now, last_connected=now)
         for message in list(self.connections):
             if message.busy and self._link is link:
                 self._publish(link, message)
@@ -171,7 +207,7 @@ class RemoteTransport(MqttTransport):
         if self._closed:
             return
         self._last = outcome
-        self.fault = str(outcome)
+        self._failed(str(outcome))
         self._rest()
         for message in list(self.connections):
             # Those of an earlier connection wait for the next one as long as their time limit lets them.
@@ -251,7 +287,7 @@ class RemoteTransport(MqttTransport):
     def _drop(self, text: str) -> None:
         """There is no connection any more: what was on it goes out again on the next one."""
         self._link = None
-        self.fault = text
+        self._failed(text)
         self._tell("lost", text)
         self._last = outcome = Outcome(error="reset", text=text)
         self._sent.clear()

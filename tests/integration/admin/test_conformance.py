@@ -65,7 +65,7 @@ _BOUNDED = settings(
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
-MANY_CASES = ("createEndpoint", "changeEndpoint")
+MANY_CASES = ("createEndpoint", "changeEndpoint", "createPublisher", "changePublisher")
 EVENTS = [{"type": "work_order.created", "data": {"workOrder": {"id": f"wo_{n}"}}} for n in range(3)]
 
 
@@ -81,6 +81,7 @@ class Server:
         key = self._key()
         self.headers = {"Authorization": f"Bearer {key}"}
         self.endpoints = ["erp"]
+        self.publishers = ["uns"]
         self.deliveries: list[str] = []
         self.count = 0
         self.cases = 0
@@ -110,10 +111,15 @@ class Server:
                 {"url": self.receiver, "events": ["work_order.*"], "format": format_},
             )
             self.endpoints.append(made["id"])
+        for server in ("embedded", f"mqtt://127.0.0.1:{self.hookmq.port}"):
+            made = self.call(
+                "POST", "/api/v2/mqtt/publishers", {"server": server, "events": ["work_order.*"]}
+            )
+            self.publishers.append(made["id"])
         self.call("POST", "/api/v2/events", EVENTS)
         for _ in range(1000):
             rows = self.call("GET", "/api/v2/webhooks/logs")["data"]
-            if len(rows) >= 3 * len(EVENTS):
+            if len(rows) >= 6 * len(EVENTS):
                 break
         self.deliveries = sorted({row["delivery"] for row in rows})
         assert self.deliveries
@@ -125,14 +131,17 @@ class Server:
             return
         parameters = case.path_parameters
         if "id" in parameters:
-            known = self.endpoints[1:] if case.method in ("PATCH", "DELETE") else self.endpoints
-            parameters["id"] = known[self.count // 2 % len(known)]
+            known = self.publishers if case.path.startswith("/api/v2/mqtt/") else self.endpoints
+            those = known[1:] if case.method in ("PATCH", "DELETE") else known
+            parameters["id"] = those[self.count // 2 % len(those)]
             if case.method == "DELETE" and case.path.endswith("{id}"):
-                parameters["id"] = "erp"
+                parameters["id"] = known[0]
         if "delivery" in parameters:
             parameters["delivery"] = self.deliveries[self.count // 2 % len(self.deliveries)]
         if isinstance(case.body, dict) and isinstance(case.body.get("url"), str):
             case.body["url"] = self.receiver
+        if isinstance(case.body, dict) and isinstance(case.body.get("server"), str):
+            case.body["server"] = "embedded"
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +153,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     hook = f'webhooks.erp {{ url = "{receiver.url()}", types = ["work_order.*"], secret = s }}\n'
+    hook += 'mqtt_publishers.uns { events = ["work_order.*"] }\n'
     hookmq = HookMQ(tmp_path_factory.mktemp("conformance"), SERVER, hook)
     try:
         asyncio.run(hookmq.start())
@@ -182,6 +192,7 @@ def test_every_answer_is_as_the_document_says(case: Case, server: Server) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 @SCHEMA.parametrize()
 @settings(_BOUNDED, max_examples=400, derandomize=False)
 def test_for_long(case: Case, server: Server) -> None:

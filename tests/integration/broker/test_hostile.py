@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import struct
 import time
 from typing import Any
 
@@ -155,3 +157,50 @@ async def test_handshakes_of_tls_share_turns(start: Start, authority: Authority)
     await asyncio.gather(*[broker.connect(f"c{n}", tls=own) for n in range(100)])
     await inside.ping()
     assert len(broker.broker.sessions) == 101
+
+
+@pytest.mark.parametrize("size", [10, 8192])
+async def test_what_waits_for_its_turn_counts_after_a_reset(start: Start, size: int) -> None:
+    """And not before its turn, however many send and are gone at once."""
+    broker = await start()
+    clients = [await broker.connect(f"c{n}") for n in range(20)]
+    broker.broker.turn.hold("test", True)
+    for client in clients:
+        client.send(Publish("a", b"x" * size, 1, packet_id=1))
+    connections = [broker.broker.sessions[f"c{n}"].connection for n in range(20)]
+    await broker.until(lambda: all(one is not None and one.stash for one in connections))
+    for client in clients:
+        sock = client.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.writer.transport.abort()  # what is read already is not lost with the reset
+    await asyncio.sleep(0.05)
+    assert not broker.recorder.of("publish", "disconnected")
+    assert len(broker.broker.connections) == 20  # `shut_down` would end them
+    broker.broker.turn.hold("test", False)
+    await broker.until(lambda: len(broker.recorder.of("disconnected")) == 20)
+    for number in range(20):
+        assert [call[0] for call in broker.recorder.by(f"c{number}")][-3:] == [
+            "publish",
+            "disconnected",
+            "terminated",
+        ]
+    await broker.until(lambda: not broker.broker.connections)
+
+
+async def test_one_that_sends_little_is_paused_when_it_sends_more(start: Start) -> None:
+    broker = await start()
+    client = await broker.connect("c")
+    connection = broker.broker.sessions["c"].connection
+    assert connection is not None
+    broker.broker.turn.hold("test", True)
+    ping = b"\xc0\0"
+    client.raw(ping)
+    await broker.until(lambda: connection.stash)
+    assert connection.transport.is_reading()
+    client.raw(ping)
+    await broker.until(lambda: connection.stash and len(connection.stash) == 2)
+    assert not connection.transport.is_reading()
+    broker.broker.turn.hold("test", False)
+    await client.expect(Pingresp)
+    await client.expect(Pingresp)
+    assert connection.transport.is_reading()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.broker.client import Client as BrokerClient
-from bridge.broker.client import Message
+from bridge.broker.client import Message, message_size
 from bridge.broker.session import Delivery, Session
 from bridge.mqtt.packets import (
     Properties,
@@ -320,7 +320,8 @@ async def test_a_full_queue_gives_up_its_oldest_message_if_that_is_qos0() -> Non
     session = Session("s", 0, client)
 
     def put(qos: int, payload: bytes) -> int:
-        message = Message("a", payload, qos, False, None, client, 0, None)
+        size = message_size("a", payload, None)
+        message = Message("a", payload, qos, False, None, client, 0, None, size)
         return len(session.enqueue(Delivery(message, qos, False, None), 4, 10_000))
 
     def queued() -> list[bytes]:

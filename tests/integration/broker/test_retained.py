@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bridge.broker.client import Client as BrokerClient
-from bridge.broker.client import Message
+from bridge.broker.client import Message, message_size
 from bridge.broker.retained import Retained
 from bridge.mqtt.packets import (
     Connect,
@@ -207,7 +207,8 @@ async def test_the_number_is_bounded(start: Start, caplog: pytest.LogCaptureFixt
 
 def message(topic: str, size: int, expires: float | None = None) -> Message:
     client = BrokerClient(clientid="c", username=None, peername="")
-    return Message(topic, b"x" * size, 0, True, None, client, 0, expires)
+    payload = b"x" * size
+    return Message(topic, payload, 0, True, None, client, 0, expires, message_size(topic, payload, None))
 
 
 async def test_the_bytes_are_bounded() -> None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from bridge.admin import managed as module
 from bridge.admin.endpoints import Endpoints
 from bridge.admin.managed import Conflict, Invalid, NotThere
 from bridge.admin.stored import Row, StoredRows, StoredSecret
@@ -202,7 +201,7 @@ async def test_rows_that_cannot_be_read(house: Make, store: MemoryStore) -> None
 
 
 async def test_there_is_a_most(house: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_OF_A_KIND", 2)
+    monkeypatch.setattr(Endpoints, "most", 2)
     one = house()
     create(one)
     name = create(one)

@@ -11,11 +11,12 @@ import pytest
 
 from bridge.config.settings import Lift
 from bridge.events.event import Event
+from bridge.events.js_json import LARGE
 from bridge.events.rules import Rules
 from bridge.journal.journal import Journal
 from bridge.journal.memory import MemoryStore
 from bridge.sources.intake import Intake
-from bridge.sources.lift import CACHE_TOPICS, LOG_EVERY_S, Lifter
+from bridge.sources.lift import CACHE_TOPICS, LOG_EVERY_S, MAX_PAYLOAD, Lifter
 
 
 class Plant:
@@ -75,6 +76,36 @@ async def test_what_is_remembered_of_topics_is_bounded() -> None:
     cache = plant.lifter._cache
     assert 0 < len(cache) <= CACHE_TOPICS
     assert max(map(len, cache)) < 300
+
+
+async def test_large_payloads_are_read_beside_the_loop() -> None:
+    plant = Plant(Lift(topic="a/{event}"))
+    lifter = plant.lifter
+    large = b'{"x": "' + b"x" * LARGE + b'"}'
+
+    def offer(topic: str, payload: bytes) -> None:
+        lifter.offer(topic, payload, "c", None, "", strict=False)
+        lifter.take()
+
+    assert lifter.looking("b/x.y", large) is None
+    assert lifter.looking("a/x.y", b"x" * (MAX_PAYLOAD + 1)) is None
+    offer("a/x.y", large)  # not looked into
+    assert plant.events() == []
+    for topic, payload, count in (("a/x.y", large, 1), ("a/x.y", large[:-1], 1), ("a/x.z", large, 2)):
+        looking = lifter.looking(topic, payload)
+        assert looking is not None
+        async with looking:
+            offer(topic, payload)
+        assert len(plant.events()) == count
+        assert lifter._looked == {}
+    # Other rules, taken up while it was read.
+    looking = lifter.looking("a/x.y", large)
+    assert looking is not None
+    async with looking:
+        lifter.set_rules([Lift(topic="a/#", type="other.rule")])
+        offer("a/x.y", large)
+    assert [event.topic for event in plant.events()] == ["x.y", "x.z", "other.rule"]
+    assert lifter.counts == {"events": 3, "repeated": 0, "refused": 2}
 
 
 async def test_the_log_is_told_of_the_first_and_then_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
