@@ -94,6 +94,7 @@ class Connection(asyncio.Protocol):
         "broker",
         "client",
         "closed",
+        "cut",
         "decoder",
         "ended",
         "ending",
@@ -117,6 +118,7 @@ class Connection(asyncio.Protocol):
         "refusal",
         "resending",
         "rest",
+        "restricted",
         "serial",
         "session",
         "settings",
@@ -140,6 +142,8 @@ class Connection(asyncio.Protocol):
         self.journal = broker.journal
         self.session: Session | None = None
         self.client: Client | None = None
+        # Whether it may publish less than MQTT has: QoS 2, retained messages.
+        self.restricted = self.settings.max_qos_allowed < 2 or not self.settings.retain_available
         self.serial = 0
         self.version = 0
         self.active = True  # something was read since the last sweep
@@ -160,6 +164,7 @@ class Connection(asyncio.Protocol):
         self.stash: list[bytes] | None = None  # read, not yet decoded: the turn's share was used up
         self.rest: Iterator[Any] | None = None  # what is left of data whose share of work was used up
         self.ended = False  # the client sends no more than what waits
+        self.cut = False  # the network connection is closed, and what waits is still to have its turn
         self.last = False  # what waits is processed now: the connection has ended
         # Packets that wait for an answer about the one before them (`hold`); None: it does not wait.
         self.held: list[Any] | None = None
@@ -181,6 +186,7 @@ class Connection(asyncio.Protocol):
             max_packet_size=self.settings.max_packet_size,
             property_size=self.settings.property_size,
             max_topic_levels=self.settings.max_topic_levels,
+            strict=self.settings.strict_mode,
         )
 
     # -- the network -----------------------------------------------------------------------------------
@@ -380,6 +386,8 @@ class Connection(asyncio.Protocol):
         """Read on, if nothing else is in the way."""
         if self.ended and not self.paused:
             self._lost()
+            if self.cut:
+                self.broker.gone(self)
         if not (
             self.paused
             or self.throttled
@@ -406,10 +414,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.paused and self.stash and self.pace is None:
-            self.ended = True  # what it has sent has its turn
-        else:
-            self._lost()
-            self.pace = None
+            self.ended = self.cut = True  # what it has sent has its turn
+            return
+        self._lost()
+        self.pace = None
         self.broker.gone(self)
 
     def _lost(self) -> None:
@@ -473,7 +481,7 @@ class Connection(asyncio.Protocol):
             version = self.decoder.version
             if version == 5:
                 self.journal.ack(self, encoder.encode_connack(5, False, code))
-            elif code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION:
+            elif code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION and version:
                 # [MQTT-3.1.2-2] of 3.1.1: return code 1, whatever the version was.
                 self.journal.ack(self, encoder.encode_connack(4, False, connack_return_code(code)))
             self.end(disconnect_name(code))

@@ -209,7 +209,7 @@ class Broker:
     def admit(self, clientid: str) -> int:
         """0, or the reason code that refuses a client although it may connect."""
         if clientid not in self.sessions and len(self.sessions) >= self.settings.max_sessions:
-            return ReasonCode.QUOTA_EXCEEDED
+            return ReasonCode.SERVER_BUSY
         return 0
 
     def open_session(

@@ -1,9 +1,11 @@
 """Fairness: one turn of the loop reads a bounded number of bytes, then HTTP and the other clients are served.
 
 Who read more than the turn has left waits with reading paused, and goes on in a later turn, one after
-another. While anything holds (the store refuses, deliveries lag too far behind) nobody who publishes goes on.
-So it is with work: what costs more than a packet usually does is counted, and when the turn's share is used
-up what was read waits, between two packets.
+another. Who has sent little since he was served last goes first, for as much as half of a turn: a client that
+asks now and then does not wait for those that always have more to say. While anything holds (the store
+refuses, deliveries lag too far behind) nobody who publishes goes on. So it is with work: what costs more than
+a packet usually does is counted, and when the turn's share is used up what was read waits, between two
+packets.
 """
 
 from __future__ import annotations
@@ -41,12 +43,24 @@ class Reader(Protocol):
 class Turn:
     """The share of reading that the present turn has left, and who waits for the next one."""
 
-    __slots__ = ("_holds", "_loop", "_size", "_waiting", "_work", "booked", "holding", "left", "over")
+    __slots__ = (
+        "_brief",
+        "_holds",
+        "_loop",
+        "_size",
+        "_waiting",
+        "_work",
+        "booked",
+        "holding",
+        "left",
+        "over",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
         self._loop = loop
         self._size = size  # bytes
         self._waiting: deque[Reader] = deque()
+        self._brief: deque[Reader] = deque()  # those that wait and have sent little
         self._holds: set[str] = set()
         self.left = size
         self._work = WORK
@@ -78,7 +92,7 @@ class Turn:
             reader.transport.pause_reading()
         if not reader.paused:
             reader.paused = True
-            self._waiting.append(reader)
+            (self._brief if little else self._waiting).append(reader)
         if not self.booked:
             self.book()
 
@@ -99,19 +113,27 @@ class Turn:
         self.left = self._size
         self._work = WORK
         self.over = False
-        waiting = self._waiting
-        while waiting and self.left > 0:
-            reader = waiting[0]
-            # None once the reader has ended
-            while (stash := reader.stash) and self.left > 0 and reader.held is None:
-                data = stash.pop(0)
-                self.left -= len(data)
-                reader.process(data)
-            if reader.stash and reader.held is None:  # one that is held comes again by itself
-                waiting.rotate(-1)  # the others first
+        waiting, brief = self._waiting, self._brief
+        if brief:
+            half, half_work = (self._size // 2, WORK // 2) if waiting else (0, 0)
+            while brief and self.left > half and self._work > half_work:
+                self._serve(brief.popleft())
+        for _ in range(len(waiting)):
+            if self.left <= 0:
                 break
-            waiting.popleft()
-            reader.paused = False
-            reader.resume()
-        if not self.booked and (waiting or self.left < self._size):
+            self._serve(waiting.popleft())
+        if not self.booked and (waiting or brief or self.left < self._size):
             self.book()
+
+    def _serve(self, reader: Reader) -> None:
+        """Let it go on as far as the turn's share reaches; then it waits behind all others."""
+        # None once the reader has ended
+        while (stash := reader.stash) and self.left > 0 and reader.held is None:
+            data = stash.pop(0)
+            self.left -= len(data)
+            reader.process(data)
+        if reader.stash and reader.held is None:  # one that is held comes again by itself
+            self._waiting.append(reader)
+            return
+        reader.paused = False
+        reader.resume()

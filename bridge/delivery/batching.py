@@ -29,6 +29,9 @@ from bridge.journal.codec import event_size
 MAX_GROUP_BYTES = 1 << 20
 """Events of a group in bytes: more do not join."""
 
+GATHER_EVENTS = 1000
+"""Events for which a lane begins groups in one turn of the loop; the last group may go beyond."""
+
 _json = msgspec.json.Encoder()
 
 
@@ -120,6 +123,8 @@ class Batcher:
         self._freezing: dict[int, int] = {}  # groups that are not yet durable, and how many events they have
         self._since: float | None = None  # when the oldest fresh event was seen first
         self._timer: asyncio.TimerHandle | None = None
+        self._left = GATHER_EVENTS  # may be put into groups in this turn
+        self._renewing = False
         self._late = True  # the next group begins with what has waited longer
         self._stopped = False
 
@@ -161,6 +166,8 @@ class Batcher:
     def gather(self, slots: int, *, blocked: bool) -> None:
         """Freeze groups until so many wait for their first attempt; `blocked`: take nothing fresh."""
         while self.waiting < slots and not self._stopped:
+            if self._left <= 0:
+                return
             capacity = self._capacity()
             if capacity <= 0 or not self._due(capacity, blocked=blocked):
                 return
@@ -175,7 +182,22 @@ class Batcher:
                 self._retries.more()
             if not forming.members:
                 return
+            self._charge(len(forming.members))
             self._freeze(forming)
+
+    def _charge(self, events: int) -> None:
+        """Form no more than some groups in a turn of the loop: clients and other lanes have theirs."""
+        self._left -= events
+        if not self._renewing:
+            self._renewing = True
+            self._loop.call_soon(self._renew)
+
+    def _renew(self) -> None:
+        self._renewing = False
+        short = self._left <= 0
+        self._left = GATHER_EVENTS
+        if short and not self._stopped:
+            self._pump()
 
     def _due(self, capacity: int, *, blocked: bool) -> bool:
         """Whether there is enough for a group, or it has waited long enough."""

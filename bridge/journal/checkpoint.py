@@ -14,6 +14,7 @@ a 16th, an 8th or a quarter of it, that part is the bound.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import logging
 import sqlite3
@@ -70,7 +71,7 @@ class Checkpointer:
         self._failed = failed
         self._written = 0
         self._next = self.soft
-        self._thread: threading.Thread | None = None
+        self._running: threading.Lock | None = None  # held by the helper's thread until its part is done
         self._stopped = False
         self._copied = 0
         self._failure: sqlite3.Error | None = None
@@ -84,7 +85,7 @@ class Checkpointer:
         self._written = 0
         if not self._stopped:
             length = self.length()
-            if self._thread is None:
+            if self._running is None:
                 if length >= self._next:
                     self._begin()
             elif length >= self._stop:
@@ -92,9 +93,11 @@ class Checkpointer:
         return True
 
     def _begin(self) -> None:
-        self._thread = threading.Thread(target=self._work, name="hookmq-checkpoint", daemon=True)
+        running = self._running = threading.Lock()
+        running.acquire()
         self._syncer.aside = True
-        self._thread.start()
+        # Not `Thread.start`: it waits until the thread runs, which on a busy machine holds the loop.
+        _thread.start_new_thread(self._work, (running,))
 
     def _wait(self) -> None:
         start = time.perf_counter()
@@ -105,27 +108,33 @@ class Checkpointer:
         """Bytes of the log that hold pages not yet overwritten."""
         return self._wal.frames() * self._wal.frame_size
 
-    def _work(self) -> None:
+    def _work(self, running: threading.Lock) -> None:
         self._copied, self._failure = 0, None
         try:
             for _ in range(2):  # the second copies what came during the first, and leaves less to the loop
                 self._copied = self._helper.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[2]
         except sqlite3.Error as error:
             self._failure = error
+        finally:
+            running.release()
         try:
-            self._loop.call_soon_threadsafe(self._returned, threading.current_thread())
+            self._loop.call_soon_threadsafe(self._returned, running)
         except RuntimeError:  # the loop is closed
             return
 
-    def _returned(self, thread: threading.Thread) -> None:
-        if thread is self._thread and not self._stopped:
+    def _returned(self, running: threading.Lock) -> None:
+        if running is self._running and not self._stopped:
             self._end()
+
+    def _join(self) -> None:
+        """Wait for a helper that is at work."""
+        if self._running is not None:
+            self._running.acquire()
+            self._running = None
 
     def _end(self) -> None:
         """The helper's part is done, or all but done."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._join()
         self._syncer.aside = False
         self._next = self.soft
         failure = self._failure
@@ -147,10 +156,8 @@ class Checkpointer:
         needs no room on the disk; whether all of it was copied."""
         if self._stopped:
             return False
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-            self._syncer.aside = False
+        self._join()
+        self._syncer.aside = False
         self._next = self.soft
         failure, self._failure = self._failure, None
         if failure is None or harmless(failure):
@@ -179,6 +186,4 @@ class Checkpointer:
     def stop(self) -> None:
         """Wait for a checkpoint that is under way, and begin no other."""
         self._stopped = True
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._join()

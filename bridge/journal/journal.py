@@ -408,4 +408,5 @@ class Journal:
                 events,
             )
         self._stop_timers()
+        self._ended = True
         self.store.close()

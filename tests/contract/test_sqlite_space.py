@@ -158,8 +158,7 @@ async def test_a_small_disk_has_a_short_log(path: Path, small: Small) -> None:
         seq = commit(store, [event("x", a, size=100_000)])[0]
         store.trim(seq >> 12)
         store.sync()
-        if store.checkpointer._thread is not None:
-            store.checkpointer._thread.join()
+        if store.checkpointer._running is not None:
             store.checkpointer._end()
     assert store._wal.size() < 3 * MIB
     store.close()

@@ -491,7 +491,7 @@ async def test_the_file_does_not_stay_at_its_peak(path: Path, monkeypatch: pytes
     for _ in range(40):
         commit(store, [event("x", a, size=500_000)])
     last = commit(store, [event("last", a)])
-    await until(lambda: store.checkpointer._thread is None)
+    await until(lambda: store.checkpointer._running is None)
     store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     peak = store.size()
     assert peak > 20_000_000
@@ -500,7 +500,7 @@ async def test_the_file_does_not_stay_at_its_peak(path: Path, monkeypatch: pytes
         pass
     for _ in range(100):
         store.trim(0)
-    await until(lambda: store.checkpointer._thread is None)
+    await until(lambda: store.checkpointer._running is None)
     store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     assert store.size() < 1 << 20
     assert read_all(store, a, 0) == [(last[0], event("last", a))]

@@ -76,6 +76,7 @@ class HookMQ:
         self.env = {**clean, "PYTHONUNBUFFERED": "1", **(env or {})}
         self.prefix = tuple(prefix)
         self.port = 0
+        self.module = "bridge"
         self.start_s = 20.0  # until it is ready
         self.process: subprocess.Popen[bytes] | None = None
         self._starts = 0
@@ -110,7 +111,7 @@ class HookMQ:
         self._starts += 1
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "bridge", "start", "--conf", str(self.conf)],
+                [*self.prefix, sys.executable, "-m", self.module, "start", "--conf", str(self.conf)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

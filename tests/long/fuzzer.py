@@ -1,7 +1,8 @@
-"""Sends damaged sessions to a listener: `python -m tests.long.fuzzer KIND PORT SECONDS SEED`.
+"""Sends damaged sessions to a listener: `python -m tests.long.fuzzer KIND PORT SEED`.
 
 KIND is tcp, ssl, ws or wss. Sessions are made beforehand and sent several times, each time in other pieces,
-over blocking sockets, so that the broker and not the fuzzer has the work. Prints what it did as JSON.
+over blocking sockets, so that the broker and not the fuzzer has the work. Goes on until its standard input
+ends, then prints what it did as JSON.
 """
 
 from __future__ import annotations
@@ -20,52 +21,51 @@ from collections.abc import Iterator
 from tests.integration.websocket_client import BINARY, frame, request
 from tests.long.mutations import Maker
 
-THREADS = 3
-POOL = 40
-"""Sessions that are made at a time."""
-TIMES = 12
-"""How often each is sent."""
+THREADS = 8
+POOL = 50
+"""Sessions that are made beforehand, for each thread."""
+TIMES = 20
+"""How often each is sent, on average, until another takes its place."""
 PATIENCE_S = 5.0
 """How long the broker may leave a session unread; it may well leave it so for ever."""
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Fuzzer:
-    """`packets`: of those sent, the ones that come before a session's first fault, and that one."""
+    """One session after another. `stalled` are those that the broker read no further."""
 
-    def __init__(self, kind: str, port: int, seconds: float, seed: str) -> None:
+    def __init__(self, kind: str, port: int, seed: str) -> None:
         self.kind = kind
         self.port = port
-        self.end = time.monotonic() + seconds
+        self.stopped = False
         self.random = random.Random(seed)
         self.maker = Maker(seed)
-        self.connections = self.packets = self.sent = self.stalled = 0
+        self.connections = self.stalled = 0
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._context.check_hostname = False
         self._context.verify_mode = ssl.CERT_NONE
 
     def run(self) -> None:
-        """One connection after another, until the time is over."""
-        while time.monotonic() < self.end:
-            pool = [self.maker.session() for _ in range(POOL)]
-            for data, packets in self.random.choices(pool, k=POOL * TIMES):
-                if time.monotonic() >= self.end:
-                    return
-                try:
-                    self._one(data, packets)
-                except TimeoutError:
-                    self.stalled += 1
-                except OSError:  # the broker has had enough of it
-                    pass
+        """One connection after another, until it is stopped."""
+        rng = self.random
+        pool = [self.maker.session() for _ in range(POOL)]
+        while not self.stopped:
+            at = rng.randrange(POOL)
+            if rng.random() < 1 / TIMES:
+                pool[at] = self.maker.session()
+            try:
+                self._one(pool[at])
+            except TimeoutError:
+                self.stalled += 1
+            except OSError:  # the broker has had enough of it
+                pass
 
-    def _one(self, data: bytes, packets: int) -> None:
+    def _one(self, data: bytes) -> None:
         rng = self.random
         with self._opened() as sock:
             self.connections += 1
-            self.packets += packets
             for piece in self._pieces(self._framed(data)):
                 sock.sendall(piece)
-                self.sent += len(piece)
             kind = rng.random()
             if kind < 0.6:
                 with contextlib.suppress(OSError):
@@ -156,17 +156,20 @@ class Fuzzer:
             data = data[length:]
 
 
-def main(kind: str, port: int, seconds: float, seed: str) -> None:
-    """Fuzz for so long, and print the sums."""
-    fuzzers = [Fuzzer(kind, port, seconds, f"{seed}-{kind}-{number}") for number in range(THREADS)]
+def main(kind: str, port: int, seed: str) -> None:
+    """Fuzz until standard input ends, and print the sums."""
+    fuzzers = [Fuzzer(kind, port, f"{seed}-{kind}-{number}") for number in range(THREADS)]
     threads = [threading.Thread(target=fuzzer.run) for fuzzer in fuzzers]
     for thread in threads:
         thread.start()
+    sys.stdin.read()
+    for fuzzer in fuzzers:
+        fuzzer.stopped = True
     for thread in threads:
         thread.join()
-    names = ("connections", "packets", "sent", "stalled")
+    names = ("connections", "stalled")
     print(json.dumps({name: sum(getattr(fuzzer, name) for fuzzer in fuzzers) for name in names}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

@@ -393,3 +393,27 @@ async def test_a_content_type_of_the_settings_stays(receiver: Receiver, rig: Mak
     box.publish("a")
     await receiver.wait_count(1)
     assert receiver.requests[0].all("content-type") == ["application/json"]
+
+
+async def test_a_turn_forms_a_bounded_number_of_groups(
+    receiver: Receiver, rig: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many connections are free, the loop is not held until all of them have a body."""
+    monkeypatch.setattr(batching, "GATHER_EVENTS", 8)
+    box = rig(receiver.url(), batch=NOW, pool_size=8)
+    formed: list[int] = []
+    freeze = batching.Batcher._freeze
+
+    def counted(self: Any, forming: Any) -> None:
+        formed[-1] += len(forming.members)
+        freeze(self, forming)
+
+    monkeypatch.setattr(batching.Batcher, "_freeze", counted)
+    for n in range(40):
+        box.publish(str(n))
+    while sum(formed) < 40:
+        formed.append(0)
+        await turns(1)
+    assert max(formed) == 8
+    await settled(box)
+    assert box.lane.delivered == 40
