@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import socket
+import ssl
 import struct
 import time
 from typing import Any
 
 import pytest
 
+from bridge.broker.connection import Connection
+from bridge.broker.frames import Frames
+from bridge.broker.layer import Layer
+from bridge.broker.session import Session
 from bridge.config.settings import Listener
+from bridge.mqtt import encoder
+from bridge.mqtt.decoder import Decoder
 from bridge.mqtt.packets import (
+    Connect,
+    Packet,
     Pingreq,
     Pingresp,
     Puback,
@@ -23,6 +33,7 @@ from bridge.mqtt.packets import (
     Unsuback,
     Unsubscribe,
 )
+from tests.integration import websocket_client
 from tests.integration.broker.running import Running, Start
 from tests.integration.broker.test_tls import authority, listener
 from tests.integration.certificates import Authority
@@ -205,8 +216,6 @@ async def test_who_speaks_no_tls_is_forgotten(start: Start, authority: Authority
 async def test_handshakes_of_tls_share_turns(start: Start, authority: Authority) -> None:
     """A hundred at the same time all come in, and a client that is in is served between them."""
     broker = await start(listeners=(listener(authority.issue("server")),))
-    import ssl
-
     own = ssl.create_default_context(cafile=str(authority.file))
     inside = await broker.connect("in", tls=own)
     await asyncio.gather(*[broker.connect(f"c{n}", tls=own) for n in range(100)])
@@ -259,3 +268,50 @@ async def test_one_that_sends_little_is_paused_when_it_sends_more(start: Start) 
     await client.expect(Pingresp)
     await client.expect(Pingresp)
     assert connection.transport.is_reading()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ssl", "ws", "wss"])
+async def test_what_has_ended_needs_no_garbage_collector(
+    start: Start, authority: Authority, kind: str
+) -> None:
+    """It may be frozen (`bridge.garbage`): connections, their layers and sessions end by reference counts."""
+    secure = kind in ("ssl", "wss")
+    own = ssl.create_default_context(cafile=str(authority.file)) if secure else None
+    plain = Listener(kind=kind, host="127.0.0.1", port=0, path="/mqtt")  # type: ignore[arg-type]
+    broker = await start(listeners=(listener(authority.issue("server"), kind) if secure else plain,))
+    connect = wire_of(Connect("c", clean_start=False)) + wire_of(Subscribe(1, [Subscription("a", 1)]))
+    connect += wire_of(Publish("a", b"x", 1, packet_id=2)) + wire_of(Pingreq())
+
+    def living() -> int:
+        kinds = (Connection, Layer, Session, Frames, Decoder)
+        return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+    async def visit(packets: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.port, ssl=own)
+        if kind in ("ws", "wss"):
+            writer.write(websocket_client.request())
+            packets = websocket_client.frame(packets)
+        writer.write(packets)
+        got = b""
+        while b"\xd0\0" not in got:
+            data = await reader.read(1000)
+            assert data, got
+            got += data
+        writer.transport.abort()
+        await broker.until_idle()
+
+    await visit(connect)
+    gc.collect()
+    gc.disable()
+    try:
+        before = living()
+        for packets in (connect, connect, connect + b"\xf0\0", connect + b"\xe0\0"):
+            await visit(packets)
+        await asyncio.sleep(0.01)
+        assert living() <= before
+    finally:
+        gc.enable()
+
+
+def wire_of(packet: Packet) -> bytes:
+    return encoder.encode(packet, 4)
