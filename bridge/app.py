@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bridge import __version__
+from bridge import __version__, garbage
 from bridge.admin.api_keys import ApiKeys
 from bridge.admin.endpoints import Endpoints
 from bridge.admin.publishers import Publishers
@@ -189,8 +189,7 @@ class App:
 
     def _settle(self) -> None:
         self._settler = None
-        gc.unfreeze()  # what has ended is to be found
-        _settle_memory()
+        garbage.settle()
 
     def _set_rules(self) -> None:
         """Somebody else wants events, or nobody any more; the hooks are set anew then."""
@@ -271,7 +270,8 @@ class App:
         await self._serve_commands()
         self._watch()
         self._warn()
-        _settle_memory()
+        garbage.settle()
+        garbage.bound_pauses()
         self._started.set()
         self.notify.ready()
         return self._lines(lost)
@@ -560,8 +560,7 @@ class App:
         self._decide_by(authentication)
         await self.auth.close(leaving=True)
         taken_up = [f"{kind.noun} {one}" for kind in self._managed for one in await kind.refresh()]
-        gc.unfreeze()  # what has ended is to be found
-        _settle_memory()
+        garbage.settle()
         more = [*others, *self.broker.reload_certificates()]
         more += [f"{one}: its files have changed, or it works again" for one in taken_up]
         return Reloaded(True, [], warnings, found.lines(more))
@@ -643,15 +642,6 @@ def _url(listener: Listener, address: str) -> str:
     if listener.web:
         return f"{listener.kind}://{address}{listener.path}"
     return f"mqtt{'s' if listener.tls else ''}://{address}"
-
-
-def _settle_memory() -> None:
-    """What is there after a start stays: the garbage collector need not look through it again and again.
-
-    With a thousand webhooks that was a twentieth of the time under load.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _loop_factory() -> asyncio.AbstractEventLoop:

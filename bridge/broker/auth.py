@@ -41,8 +41,8 @@ class Memory:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.remembered = Remembered(loop.time)
-        self.pool = HashPool(loop, self.remembered)
         self.throttle = Throttle(loop.time)
+        self.pool = HashPool(loop, self.remembered, failing=self.throttle.failing)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def run(self, work: Coroutine[Any, Any, int]) -> asyncio.Task[int]:

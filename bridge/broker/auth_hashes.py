@@ -1,7 +1,9 @@
 """Password hashes: checked in a few threads, never in the loop, and what was found good is remembered.
 
-One check takes tens of milliseconds of a core. So the addresses take turns for the threads, the same
-question asked by many at once is answered once, and a password that was right before is known by its digest:
+One check takes tens of milliseconds of a core. So the addresses take turns for the threads: first those that
+have not failed lately, and while there are more of them than can be served soon the latest comes first, since
+the others give up. Who has waited longer than any client does is told that we are busy. The same question
+asked by many at once is answered once, and a password that was right before is known by its digest:
 keyed with a random key of this process, over the user, the stored hash and the password. Nothing of it is a
 password, and a changed hash is another question.
 """
@@ -15,9 +17,12 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import argon2
 import bcrypt
+
+from bridge.broker.addresses import network_of
 
 BCRYPT_BYTES = 72
 """What bcrypt looks at of a password; the hashes of other programs were made of so much."""
@@ -27,6 +32,10 @@ REMEMBERED_S = 7 * 86400.0
 """How long after its last use a password is known to be right: devices stay connected for days."""
 MAX_WAITING = 20_000
 """Questions that wait for a thread."""
+MAX_WAIT_S = 20.0
+"""How long a question waits for a thread."""
+SOON = 20
+"""Questions for each thread that are answered soon enough for their order to be kept: about a second's."""
 
 
 class Busy(Exception):
@@ -83,8 +92,14 @@ class Remembered:
             self._until.popitem(last=False)
 
 
+class _Question(NamedTuple):
+    digest: bytes
+    stored: str
+    password: bytes
+
+
 class HashPool:
-    """The threads, and the questions that wait for them: addresses take turns."""
+    """The threads, and the questions that wait for them, by address."""
 
     def __init__(
         self,
@@ -93,19 +108,24 @@ class HashPool:
         check: Callable[[str, bytes], bool] = verify,
         *,
         threads: int | None = None,
+        failing: Callable[[str], bool] = lambda address: False,
     ) -> None:
+        """`failing` tells whether an address has failed lately."""
         self._loop = loop
         self._remembered = remembered
         self._check = check
         self._threads = threads or min(4, max(1, (os.cpu_count() or 2) - 1))
+        self._failing = failing
         self._executor: ThreadPoolExecutor | None = None
-        self._queues: OrderedDict[str, deque[tuple[bytes, str, bytes]]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[_Question]] = OrderedDict()
+        self._behind: OrderedDict[str, deque[_Question]] = OrderedDict()  # of addresses that have failed
         self._asked: dict[bytes, asyncio.Future[bool]] = {}  # by digest
-        self._running = 0
+        self._until: deque[tuple[float, bytes]] = deque()  # loop time up to which a question waits
+        self._running: set[bytes] = set()
         self.checks = 0  # hashes computed since the start
 
     def ask(self, address: str, digest: bytes, stored: str, password: bytes) -> asyncio.Future[bool]:
-        """Whether the password fits, which is remembered then. Raises Busy.
+        """Whether the password fits, which is remembered then. Raises Busy, at once or as the answer.
 
         `digest` tells this question from all others.
         """
@@ -119,29 +139,75 @@ class HashPool:
         if len(self._asked) >= MAX_WAITING:
             raise Busy
         future = self._asked[digest] = self._loop.create_future()
-        self._queues.setdefault(address, deque()).append((digest, stored, password))
+        key = network_of(address)
+        queues = self._behind if self._failing(address) else self._queues
+        queues.setdefault(key, deque()).append(_Question(digest, stored, password))
+        self._until.append((self._loop.time() + MAX_WAIT_S, digest))
         self._next()
         return future
 
     def _next(self) -> None:
-        while self._queues and self._running < self._threads:
-            address, queue = self._queues.popitem(last=False)
-            digest, stored, password = queue.popleft()
-            if queue:
-                self._queues[address] = queue  # behind the others
+        self._give_up()
+        while len(self._running) < self._threads:
+            question = self._pick()
+            if question is None:
+                return
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._threads, "hookmq-password")
-            self._running += 1
+            digest = question.digest
+            self._running.add(digest)
             self.checks += 1
-            running = self._loop.run_in_executor(self._executor, self._check, stored, password)
+            running = self._loop.run_in_executor(
+                self._executor, self._check, question.stored, question.password
+            )
             running.add_done_callback(lambda done, digest=digest: self._done(digest, done))  # type: ignore[misc]
 
+    def _pick(self) -> _Question | None:
+        """The next question that still waits for its answer."""
+        while True:
+            queues = self._queues
+            latest = False
+            if queues:
+                latest = len(queues) > SOON * self._threads
+                key = next(reversed(queues) if latest else iter(queues))
+                if self._failing(key):  # since it asked
+                    earlier = queues.pop(key)
+                    earlier.extend(self._behind.get(key, ()))
+                    self._behind[key] = earlier
+                    continue
+            elif self._behind:
+                queues = self._behind
+                key = next(iter(queues))
+            else:
+                return None
+            queue = queues[key]
+            question = queue.popleft()
+            if not queue:
+                del queues[key]
+            else:
+                queues.move_to_end(key, last=not latest)  # behind the others
+            if question.digest in self._asked and question.digest not in self._running:
+                return question
+
+    def _give_up(self) -> None:
+        """Answer those that have waited too long."""
+        until, now = self._until, self._loop.time()
+        while until and until[0][0] < now:
+            digest = until.popleft()[1]
+            future = self._asked.get(digest)
+            if future is None or digest in self._running:
+                continue
+            del self._asked[digest]
+            if not future.done():
+                future.set_exception(Busy())
+                future.exception()  # whether anybody waits for it or not
+
     def _done(self, digest: bytes, done: asyncio.Future[bool]) -> None:
-        self._running -= 1
-        future = self._asked.pop(digest)
+        self._running.discard(digest)
         fits = not done.cancelled() and done.exception() is None and done.result()
         if fits:
             self._remembered.add(digest)  # now: whoever asks next finds it
+        future = self._asked.pop(digest)
         if not future.done():
             future.set_result(fits)
         self._next()
@@ -149,6 +215,7 @@ class HashPool:
     def close(self) -> None:
         """Let go of the threads; what waits is not answered."""
         self._queues.clear()
+        self._behind.clear()
         for future in self._asked.values():
             future.cancel()
         if self._executor is not None:

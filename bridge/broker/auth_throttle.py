@@ -38,6 +38,13 @@ class Throttle:
         failures, at, _ = self._failed.get(network_of(address), (0, 0.0, 0.0))
         return failures >= FREE_FAILURES and self._clock() - at <= FORGET_S
 
+    def failing(self, address: str) -> bool:
+        """Whether an attempt of that address, or of its network, has failed lately."""
+        if not self._failed:
+            return False
+        found = self._failed.get(network_of(address))
+        return found is not None and self._clock() - found[1] <= FORGET_S
+
     def wait(self, address: str) -> float | None:
         """Seconds until this attempt may be looked at, which it is to be then; None: it is refused."""
         if not self.slows(address):

@@ -292,7 +292,7 @@ class Connection(asyncio.Protocol):
 
         `again` are acted on first then: the packet that the answer is about, where it was not done with.
         """
-        self.held = list(again)
+        self.held = [*again, *(self.held or ())]
         self.halted = True
         if not self.transport.is_closing():
             self.transport.pause_reading()

@@ -89,7 +89,8 @@ def on_connect(conn: Connection, packet: Connect) -> None:
         else:
             later.append(verdict)
     if not later:
-        _decide(conn, packet, client, code, named, assigned)
+        if _decide(conn, packet, client, code, named, assigned):
+            conn.hold()
         return
     conn.hold()
     waiting = asyncio.gather(*later)
@@ -114,19 +115,20 @@ def _decided(
         else:  # a fault of ours must let nobody in
             log.error("client %s could not be checked", conn.name, exc_info=done.exception())
             code = code or ReasonCode.UNSPECIFIED_ERROR
-        _decide(conn, packet, client, code, named, assigned)
+        if _decide(conn, packet, client, code, named, assigned):
+            return
     except Exception:
-        log.exception("client %s at %s: an internal error", conn.name, conn.peername)
-        conn.end("internal_error", ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+        _fault(conn)
     conn.release()
 
 
 def _decide(
     conn: Connection, packet: Connect, client: Client, code: int, named: bool, assigned: str | None
-) -> None:
-    """Let the client in, or refuse it with `code`."""
+) -> bool:
+    """Let the client in, or refuse it with `code`; True: what an old session of it leaves behind has to go
+    first, the connection is to be held until then.
+    """
     broker = conn.broker
-    settings = conn.settings
     properties = packet.properties or Properties()
     version = conn.version
     clientid = client.clientid
@@ -139,7 +141,7 @@ def _decide(
         for on_authenticated in broker.hooks.on_authenticated:
             on_authenticated(client, code)
     if not code:
-        code = broker.admit(clientid)
+        code = broker.admit(clientid, expiry)
     conn.peer_max_packet = properties.maximum_packet_size or 0
     answer = _answer(conn, properties, expiry, assigned) if version == 5 else None
     if answer is not None and client.keepalive != packet.keepalive:
@@ -148,18 +150,48 @@ def _decide(
         code = ReasonCode.PACKET_TOO_LARGE  # it could not read what it has to know
     if code:
         _refuse(conn, code)
-        return
+        return False
+    if broker.vacant(clientid, packet, expiry):
+        _enter(conn, packet, client, answer)
+        return False
 
-    conn.alias_max_out = min(properties.topic_alias_maximum or 0, settings.max_topic_alias, ALIASES_OUT)
+    def go_on() -> bool:
+        if conn.closed:
+            return False
+        if not broker.vacant(clientid, packet, expiry):
+            return True
+        try:
+            _enter(conn, packet, client, answer)
+        except Exception:
+            _fault(conn)
+        conn.release()
+        return False
+
+    broker.turn.spread(go_on)
+    return True
+
+
+def _fault(conn: Connection) -> None:
+    """A fault of ours ends this connection and no other."""
+    log.exception("client %s at %s: an internal error", conn.name, conn.peername)
+    conn.end("internal_error", ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+
+
+def _enter(conn: Connection, packet: Connect, client: Client, answer: Properties | None) -> None:
+    """The client is in."""
+    broker = conn.broker
+    settings = conn.settings
+    asked = packet.properties.topic_alias_maximum if packet.properties is not None else None
+    conn.alias_max_out = min(asked or 0, settings.max_topic_alias, ALIASES_OUT)
     conn.keepalive = client.keepalive * settings.keepalive_multiplier
     conn.will = packet.will
-    session, present = broker.open_session(conn, client, packet, expiry)
+    session, present = broker.open_session(conn, client, packet, client.expiry_interval)
     conn.session = session
     for on_connected in broker.hooks.on_connected:
         on_connected(client)
     for on_connacked in broker.hooks.on_connacked:
         on_connacked(client, "success")
-    conn.journal.ack(conn, encoder.encode_connack(version, present, 0, answer))
+    conn.journal.ack(conn, encoder.encode_connack(conn.version, present, 0, answer))
     conn.journal.after(start, conn)
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bridge.broker.auth_checks import deny, may_publish
 from bridge.broker.hooks import NO_ACL, SUPERUSER
 from bridge.broker.routing import drop, hand_on, make_message, retain, route
+from bridge.broker.turn import RETAIN_WORK
 from bridge.events.js_json import LARGE
 from bridge.mqtt import encoder
 from bridge.mqtt.packets import Properties, Puback, Publish, Pubrec, Pubrel
@@ -102,6 +103,7 @@ def on_publish(conn: Connection, packet: Publish, *, looked: bool = False) -> No
             broker.turn.charge(matched.many * (4 if hooks.on_delivered else 1))
         message = make_message(broker, client, packet, ts, number)
         if packet.retain:
+            broker.turn.charge(RETAIN_WORK + packet.topic.count("/"))
             retain(broker, message)
         if qos == 0:
             route(broker, message, session)
@@ -111,6 +113,7 @@ def on_publish(conn: Connection, packet: Publish, *, looked: bool = False) -> No
         code = NO_MATCHING_SUBSCRIBERS
         broker.stats.unsubscribed += 1
         if packet.retain:
+            broker.turn.charge(RETAIN_WORK + packet.topic.count("/"))
             retain(broker, make_message(broker, client, packet, ts, number))
         for on_dropped in hooks.on_dropped:
             on_dropped(client, packet, ts, number, "no_subscribers")

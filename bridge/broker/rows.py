@@ -87,13 +87,12 @@ class Rows:
         session.stored = True
 
     def forget(self, session: Session) -> None:
-        """The session has ended, or will end with its connection: its rows go. Nothing where it has none."""
+        """The session has ended, or will end with its connection: its rows go, but for those of its
+        subscriptions (`unsubscribed`). Nothing where it has none."""
         if not session.stored:
             return
         session.stored = False
         self._journal.put(SESSION, session.clientid, None)
-        for topic_filter in session.subscriptions:
-            self.unsubscribed(session, topic_filter)
         for packet_id in session.awaiting_rel:
             self.close_id(session, packet_id)
 

@@ -23,7 +23,7 @@ from bridge.broker.rows import ConnectionRow, Rows
 from bridge.broker.session import Session, will_delay
 from bridge.broker.stats import Stats
 from bridge.broker.subscriptions import Subscriptions
-from bridge.broker.turn import Turn
+from bridge.broker.turn import STEP, Turn
 from bridge.config.settings import Listener, Mqtt
 from bridge.journal.batch import Change
 from bridge.journal.journal import Journal
@@ -66,6 +66,9 @@ class Broker:
         self.stats = Stats()
         self.sessions: dict[str, Session] = {}
         self._unwritten: list[Connection] = []
+        self._ending: dict[
+            str, Session
+        ] = {}  # stored ones that have ended, whose subscriptions' rows still go
         self.away: dict[str, Session] = {}  # those of `sessions` that are not connected
         self.connections: set[Connection] = set()
         self.subscriptions = Subscriptions()
@@ -206,9 +209,13 @@ class Broker:
 
     # -- sessions -----------------------------------------------------------------------------------------
 
-    def admit(self, clientid: str) -> int:
-        """0, or the reason code that refuses a client although it may connect."""
-        if clientid not in self.sessions and len(self.sessions) >= self.settings.max_sessions:
+    def admit(self, clientid: str, expiry: int) -> int:
+        """0, or the reason code that refuses a client although it may connect.
+
+        One whose session ends with its connection is bounded by `max_connections` already: it does not suffer
+        from those that never came back for theirs.
+        """
+        if expiry and clientid not in self.sessions and len(self.sessions) >= self.settings.max_sessions:
             return ReasonCode.SERVER_BUSY
         return 0
 
@@ -221,8 +228,7 @@ class Broker:
         """
         session = self.sessions.get(client.clientid)
         if session is not None and session.connection is not None:
-            reason = "discarded" if packet.clean_start else "takenover"
-            session.connection.end(reason, ReasonCode.SESSION_TAKEN_OVER)  # [MQTT-3.1.4-3]
+            reason = self._take_over(session.connection, packet)
             session = self.sessions.get(client.clientid)
             if session is not None and reason == "takenover":
                 for on_takenover in self.hooks.on_session_takenover:
@@ -255,6 +261,31 @@ class Broker:
         for on_opened in self.hooks.on_session_resumed if present else self.hooks.on_session_created:
             on_opened(client)
         return session, present
+
+    def _take_over(self, connection: Connection, packet: Connect) -> str:
+        """Another connection of the client has come ([MQTT-3.1.4-3]); the reason with which this one ends."""
+        reason = "discarded" if packet.clean_start else "takenover"
+        connection.end(reason, ReasonCode.SESSION_TAKEN_OVER)
+        return reason
+
+    def vacant(self, clientid: str, packet: Connect, expiry: int) -> bool:
+        """Whether a session of that client can be opened: where it will be stored, no row of an old one that
+        is discarded may still be there and be taken for its own. Those of many subscriptions take some turns.
+        """
+        if not expiry:
+            return True
+        session = self.sessions.get(clientid)
+        if (
+            session is not None
+            and packet.clean_start
+            and session.stored
+            and len(session.subscriptions) > STEP
+        ):
+            if session.connection is not None:
+                self._take_over(session.connection, packet)
+            if self._is_away(session):
+                self.terminate(session, "discarded")
+        return clientid not in self._ending
 
     def _row(self, connection: Connection, client: Client, expiry: int, will_at: int = 0) -> ConnectionRow:
         return ConnectionRow(
@@ -312,10 +343,15 @@ class Broker:
         ([MQTT-3.1.3-9])."""
         del self.sessions[session.clientid]
         del self.away[session.clientid]
-        for topic_filter in session.subscriptions:
-            self.subscriptions.remove(session.clientid, topic_filter)
+        session.ended = True
+        self.subscriptions.forget_matches()
         self._settle_will(session)
+        stored = session.stored
         self._forget(session, ends=True)
+        if self._unsubscribe(session, stored=stored):
+            if stored:
+                self._ending[session.clientid] = session
+            self.turn.spread(lambda: self._unsubscribe(session, stored=stored))
         for delivery in (*session.inflight.values(), *session.queue):
             if not delivery.sent:
                 give_up(self, session, delivery, "session_terminated")
@@ -325,11 +361,29 @@ class Broker:
         for on_terminated in self.hooks.on_terminated:
             on_terminated(session.client, reason)
 
+    def _unsubscribe(self, session: Session, *, stored: bool) -> bool:
+        """Take away some subscriptions of a session that has ended; whether there are more."""
+        subscriptions = session.subscriptions
+        for _ in range(min(STEP, len(subscriptions))):
+            topic_filter, _ = subscriptions.popitem()
+            self.subscriptions.remove(session, topic_filter)
+            if stored:
+                self.rows.unsubscribed(session, topic_filter)
+        if subscriptions:
+            self.turn.charge(STEP)
+            return True
+        if self._ending.get(session.clientid) is session:
+            del self._ending[session.clientid]
+        return False
+
     def _forget(self, session: Session, *, ends: bool) -> None:
         """The session is not, or no more, in the store."""
         if session.stored:
             self.queues.forget(session, ends=ends)
             self.rows.forget(session)
+            if not ends:
+                for topic_filter in session.subscriptions:
+                    self.rows.unsubscribed(session, topic_filter)
 
     def _settle_will(self, session: Session) -> None:
         """Publish a delayed will, if there is one."""

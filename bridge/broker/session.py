@@ -96,6 +96,7 @@ class Session:
         "clientid",
         "connection",
         "dropped",
+        "ended",
         "expires_at",
         "expiry",
         "inflight",
@@ -133,6 +134,7 @@ class Session:
         self.position = 0  # and those with a lower one than this were sent
         self.unsent = 0  # bytes of messages in flight that go out when a commit is durable
         self.dropped = 0
+        self.ended = False  # it is no more, and gets nothing; its subscriptions go in steps
         # A delayed will (section 3.1.3.2.2): loop time, client, will, serial of its connection's row.
         self.will_due: tuple[float, Client, Will, int] | None = None
 

@@ -25,18 +25,18 @@ class Group:
     __slots__ = ("_order", "_turn", "members")
 
     def __init__(self) -> None:
-        self.members: dict[str, Subscribed] = {}
+        self.members: dict[Session, Subscribed] = {}
         self._order: list[Subscribed] = []
         self._turn = 0
 
     def add(self, subscribed: Subscribed) -> None:
         """Add or replace a member."""
-        self.members[subscribed.session.clientid] = subscribed
+        self.members[subscribed.session] = subscribed
         self._order = list(self.members.values())
 
-    def remove(self, clientid: str) -> None:
+    def remove(self, session: Session) -> None:
         """Take a member away, if it is one."""
-        if self.members.pop(clientid, None) is not None:
+        if self.members.pop(session, None) is not None:
             self._order = list(self.members.values())
 
     def pick(self) -> Subscribed | None:
@@ -47,14 +47,20 @@ class Group:
             return None
         turn = self._turn % count
         self._turn = turn + 1
-        connected = None
+        connected = away = None
         for at in range(turn - count, turn):  # negative places count from the end
             member = order[at]
             if member.session.connection is not None:
                 if not member.session.queue:
                     return member
                 connected = connected or member
-        return connected or order[turn]
+            elif not member.session.ended:
+                away = member
+        return connected or away
+
+    def living(self) -> bool:
+        """Whether anybody's session has not ended."""
+        return any(not session.ended for session in self.members)
 
 
 class Match:
@@ -120,11 +126,11 @@ class Subscriptions:
     def add(self, subscribed: Subscribed) -> None:
         """Add or replace a session's subscription ([MQTT-3.8.4-3])."""
         topic_filter = subscribed.options.topic_filter
-        clientid = subscribed.session.clientid
+        session = subscribed.session
         shared = parse_shared(topic_filter)
         if shared is None:
-            new = self._tree.get(topic_filter, clientid) is None
-            self._tree.add(topic_filter, clientid, subscribed)
+            new = self._tree.get(topic_filter, session) is None
+            self._tree.add(topic_filter, session, subscribed)
             self._counted(topic_filter, int(new))
         else:
             name, real = shared
@@ -132,24 +138,24 @@ class Subscriptions:
             if not isinstance(group, Group):
                 group = Group()
                 self._tree.add(real, (name,), group)
-            new = clientid not in group.members
+            new = session not in group.members
             group.add(subscribed)
             self.shared += new
             self._counted(real, int(new))
         self._cache.clear()
 
-    def remove(self, clientid: str, topic_filter: str) -> None:
+    def remove(self, session: Session, topic_filter: str) -> None:
         """Take a session's subscription away."""
         shared = parse_shared(topic_filter)
         if shared is None:
-            self._counted(topic_filter, -int(self._tree.remove(topic_filter, clientid)))
+            self._counted(topic_filter, -int(self._tree.remove(topic_filter, session)))
         else:
             name, real = shared
             group = self._tree.get(real, (name,))
-            if isinstance(group, Group) and clientid in group.members:
+            if isinstance(group, Group) and session in group.members:
                 self.shared -= 1
                 self._counted(real, -1)
-                group.remove(clientid)
+                group.remove(session)
                 if not group.members:
                     self._tree.remove(real, (name,))
         self._cache.clear()
@@ -162,6 +168,10 @@ class Subscriptions:
             self.system += change
             if self.on_system is not None:
                 self.on_system()
+
+    def forget_matches(self) -> None:
+        """A session has ended: it gets nothing any more, although its subscriptions may still be here."""
+        self._cache.clear()
 
     def match(self, topic: str) -> Matched:
         """All who get a message on this topic."""
@@ -177,14 +187,15 @@ class Subscriptions:
         return matched
 
     def _match(self, topic: str) -> Matched:
-        by_session: dict[str, list[Subscribed]] = {}
+        by_session: dict[Session, list[Subscribed]] = {}
         groups: list[Group] = []
         for value in self._tree.match(topic):
             if isinstance(value, Group):
-                groups.append(value)
-            else:
-                by_session.setdefault(value.session.clientid, []).append(value)
-        found = [Match(subscribed[0].session, subscribed) for subscribed in by_session.values()]
+                if value.living():
+                    groups.append(value)
+            elif not value.session.ended:
+                by_session.setdefault(value.session, []).append(value)
+        found = [Match(session, subscribed) for session, subscribed in by_session.items()]
         return Matched(found, groups, is_reserved(topic))
 
 

@@ -11,8 +11,12 @@ packets.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
+
+log = logging.getLogger(__name__)
 
 HOLD_POLL_S = 0.01
 WORK = 8192
@@ -21,7 +25,11 @@ a short packet may go to thousands of subscribers, or begin a handshake of TLS."
 CONNECT_WORK = 50
 HANDSHAKE_WORK = 500
 SUBSCRIBE_WORK = 5
-"""For each topic filter."""
+"""For each topic filter, beside what its levels take."""
+RETAIN_WORK = 4
+"""For a retained message, and one more for each level of its topic."""
+STEP = 256
+"""Topic filters that are dealt with in one go: as much as two milliseconds."""
 
 
 class Reader(Protocol):
@@ -48,6 +56,7 @@ class Turn:
         "_holds",
         "_loop",
         "_size",
+        "_spread",
         "_waiting",
         "_work",
         "booked",
@@ -61,6 +70,7 @@ class Turn:
         self._size = size  # bytes
         self._waiting: deque[Reader] = deque()
         self._brief: deque[Reader] = deque()  # those that wait and have sent little
+        self._spread: deque[Callable[[], bool]] = deque()
         self._holds: set[str] = set()
         self.left = size
         self._work = WORK
@@ -96,6 +106,14 @@ class Turn:
         if not self.booked:
             self.book()
 
+    def spread(self, step: Callable[[], bool]) -> None:
+        """Do in steps, in the next turns, what is too much for one of them: `step` is called until it returns
+        False. One step is made in each turn at least, and half of a turn is left for reading.
+        """
+        self._spread.append(step)
+        if not self.booked:
+            self.book()
+
     def hold(self, why: str, on: bool) -> None:
         """Let publishers wait as long as any reason to holds."""
         if on:
@@ -118,12 +136,25 @@ class Turn:
             half, half_work = (self._size // 2, WORK // 2) if waiting else (0, 0)
             while brief and self.left > half and self._work > half_work:
                 self._serve(brief.popleft())
+        for _ in range(len(self._spread)):
+            self._step(self._spread.popleft())
+            if self._work < WORK // 2:
+                break
         for _ in range(len(waiting)):
             if self.left <= 0:
                 break
             self._serve(waiting.popleft())
-        if not self.booked and (waiting or brief or self.left < self._size):
+        if not self.booked and (waiting or brief or self._spread or self.left < self._size):
             self.book()
+
+    def _step(self, step: Callable[[], bool]) -> None:
+        try:
+            more = step()
+        except Exception:  # a fault of ours; it must not end the turns
+            log.exception("what was spread over turns failed")
+            return
+        if more:
+            self._spread.append(step)
 
     def _serve(self, reader: Reader) -> None:
         """Let it go on as far as the turn's share reaches; then it waits behind all others."""

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import socket
+import ssl
 import struct
 import time
 from typing import Any
 
 import pytest
 
-from bridge.broker.turn import WORK
+from bridge.broker.connection import Connection
+from bridge.broker.frames import Frames
+from bridge.broker.layer import Layer
+from bridge.broker.session import Session
 from bridge.config.settings import Listener
-from bridge.mqtt.packets import Pingreq, Pingresp, Publish, Suback, Subscribe, Subscription, Unsubscribe
+from bridge.mqtt import encoder
+from bridge.mqtt.decoder import Decoder
+from bridge.mqtt.packets import (
+    Connect,
+    Packet,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+    Subscription,
+    Unsuback,
+    Unsubscribe,
+)
+from tests.integration import websocket_client
 from tests.integration.broker.running import Running, Start
 from tests.integration.broker.test_tls import authority, listener
 from tests.integration.certificates import Authority
@@ -108,27 +128,73 @@ async def test_a_filter_that_finds_nothing_among_many_retained(start: Start) -> 
     await searcher.silent()
 
 
-async def test_one_packet_of_many_filters_ends_its_turn(start: Start) -> None:
+def many(number: int, head: str = "") -> list[Subscription]:
+    return [Subscription(f"{head}{n}/+") for n in range(number)]
+
+
+async def test_one_packet_of_many_filters_takes_many_turns(start: Start) -> None:
+    """What the client sends meanwhile keeps its order, and nobody else waits."""
+    broker = await start()
+    client, other = await broker.connect("c", version=5), await broker.connect("o")
+    client.send(Subscribe(1, many(16_384)), Unsubscribe(2, ["0/+"]), Publish("1/x", b"1", 1, packet_id=3))
+    client.send(Unsubscribe(4, [f"{n}/+" for n in range(16_384)]), Publish("2/x", b"2"), Pingreq())
+    session = broker.broker.sessions["c"]
+    await broker.until(lambda: session.subscriptions)
+    assert len(session.subscriptions) < 5000  # it is not done
+    await other.ping()
+    assert 0 < len(session.subscriptions) < 10_000
+    suback = await client.expect(Suback)
+    assert [int(code) for code in suback.reason_codes] == [0] * 10_000 + [0x97] * 6384
+    assert (await client.expect(Unsuback)).reason_codes == [0]
+    assert (await client.expect(Puback)).packet_id == 3
+    assert (await client.expect(Unsuback)).reason_codes == [0x11] + [0] * 9999 + [0x11] * 6384
+    await client.expect(Pingresp)
+    assert [packet.payload for packet in client.inbox if isinstance(packet, Publish)] == [b"1"]
+    assert len(broker.broker.subscriptions) == 0
+
+
+async def test_a_malformed_filter_at_the_end_of_many_undoes_all(start: Start) -> None:
     broker = await start()
     client = await broker.connect("c", version=5)
-    over: list[Any] = []
-    turn = broker.broker.turn
-    charge = turn.charge
+    client.send(Subscribe(1, [*many(1000), Subscription("a/#/b")]))
+    await client.expect_disconnect(0x81)
+    assert broker.broker.subscriptions.most == 0
 
-    def charged(work: int) -> None:
-        charge(work)
-        over.append(turn.over)
 
-    turn_type: Any = type(turn)
-    original = turn_type.charge
-    turn_type.charge = lambda self, work: charged(work) if self is turn else original(self, work)
-    charge = lambda work: original(turn, work)  # noqa: E731
-    try:
-        client.send(Subscribe(1, [Subscription(f"{n}") for n in range(WORK // 5 + 1)]), Pingreq())
-        await client.expect(Pingresp)
-    finally:
-        turn_type.charge = original
-    assert over == [True]
+async def test_who_goes_while_many_filters_are_taken(start: Start) -> None:
+    broker = await start()
+    client = await broker.connect("c", version=5)
+    client.send(Subscribe(1, many(10_000)))
+    client.writer.close()
+    await broker.until(lambda: broker.recorder.of("terminated"), within=20)
+    await broker.until(lambda: len(broker.broker.subscriptions) == 0)
+    assert broker.broker.subscriptions.bytes == 0
+
+
+@pytest.mark.parametrize("expiry", [0, 100])
+async def test_a_session_of_many_subscriptions_ends_in_steps(start: Start, expiry: int) -> None:
+    """It gets nothing from the first of them on, and another session of the same client does."""
+    broker = await start()
+    client = await broker.connect("c", version=5, session_expiry_interval=expiry)
+    client.send(Subscribe(1, [*many(9000), *(Subscription(f"$share/g/{n}/+", 1) for n in range(1000))]))
+    await client.expect(Suback)
+    subscriptions = broker.broker.subscriptions
+    await asyncio.sleep(0)
+    worst = worst_turn(broker)
+    again = await broker.connect("c", version=5, session_expiry_interval=expiry)
+    left = len(subscriptions)
+    assert left > 1000 or expiry  # stored rows are gone before those of the new session come
+    assert not subscriptions.match("5/x").anyone
+    assert await again.subscribe("7/+", 1) == 1
+    await again.publish("7/x", b"1", 1)
+    await again.publish("8/x", b"2", 1)
+    await broker.until(lambda: len(subscriptions) == 1)
+    await again.publish("7/x", b"3", 1)
+    got = [(await again.expect(Publish)).payload for _ in range(2)]
+    assert got == [b"1", b"3"]
+    assert worst[-1] < 0.1, worst[-1]
+    found = list(broker.store.load("subscription"))
+    assert [key for key, _ in found] == (["c\0007/+"] if expiry else [])
 
 
 @pytest.mark.parametrize("kind", ["ssl", "wss"])
@@ -150,8 +216,6 @@ async def test_who_speaks_no_tls_is_forgotten(start: Start, authority: Authority
 async def test_handshakes_of_tls_share_turns(start: Start, authority: Authority) -> None:
     """A hundred at the same time all come in, and a client that is in is served between them."""
     broker = await start(listeners=(listener(authority.issue("server")),))
-    import ssl
-
     own = ssl.create_default_context(cafile=str(authority.file))
     inside = await broker.connect("in", tls=own)
     await asyncio.gather(*[broker.connect(f"c{n}", tls=own) for n in range(100)])
@@ -204,3 +268,50 @@ async def test_one_that_sends_little_is_paused_when_it_sends_more(start: Start) 
     await client.expect(Pingresp)
     await client.expect(Pingresp)
     assert connection.transport.is_reading()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "ssl", "ws", "wss"])
+async def test_what_has_ended_needs_no_garbage_collector(
+    start: Start, authority: Authority, kind: str
+) -> None:
+    """It may be frozen (`bridge.garbage`): connections, their layers and sessions end by reference counts."""
+    secure = kind in ("ssl", "wss")
+    own = ssl.create_default_context(cafile=str(authority.file)) if secure else None
+    plain = Listener(kind=kind, host="127.0.0.1", port=0, path="/mqtt")  # type: ignore[arg-type]
+    broker = await start(listeners=(listener(authority.issue("server"), kind) if secure else plain,))
+    connect = wire_of(Connect("c", clean_start=False)) + wire_of(Subscribe(1, [Subscription("a", 1)]))
+    connect += wire_of(Publish("a", b"x", 1, packet_id=2)) + wire_of(Pingreq())
+
+    def living() -> int:
+        kinds = (Connection, Layer, Session, Frames, Decoder)
+        return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+    async def visit(packets: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", broker.port, ssl=own)
+        if kind in ("ws", "wss"):
+            writer.write(websocket_client.request())
+            packets = websocket_client.frame(packets)
+        writer.write(packets)
+        got = b""
+        while b"\xd0\0" not in got:
+            data = await reader.read(1000)
+            assert data, got
+            got += data
+        writer.transport.abort()
+        await broker.until_idle()
+
+    await visit(connect)
+    gc.collect()
+    gc.disable()
+    try:
+        before = living()
+        for packets in (connect, connect, connect + b"\xf0\0", connect + b"\xe0\0"):
+            await visit(packets)
+        await asyncio.sleep(0.01)
+        assert living() <= before
+    finally:
+        gc.enable()
+
+
+def wire_of(packet: Packet) -> bytes:
+    return encoder.encode(packet, 4)
