@@ -411,7 +411,7 @@ class App:
         from bridge.traces.tracer import Tracer  # noqa: PLC0415
 
         self.exporter = Exporter(self.settings.tracing, self.settings.node.shown)
-        self.webhooks.trace(Tracer(self.settings.tracing, self.journal, self.exporter.put).watch)
+        self.webhooks.trace(Tracer(self.settings.tracing, self.journal, self.exporter).watch)
 
     @property
     def spans(self) -> Mapping[str, int]:

@@ -524,7 +524,7 @@ class Tracing(_Block):
     endpoint: str = "http://127.0.0.1:4318/v1/traces"
     sample_ratio: float = Field(default=0.01, ge=0, le=1)  # of events that come without a trace context
     max_queue_size: int = Field(default=2048, ge=16, le=1_000_000)  # spans that wait for the endpoint
-    scheduled_delay: float = Field(default=1.0, ge=0.01, le=3600)  # s between two exports
+    scheduled_delay: float = Field(default=1.0, ge=0.01, le=3600)  # s between two exports of what waits
     timeout: float = Field(default=10.0, ge=0.1, le=3600)  # s of one export
 
 

@@ -28,7 +28,7 @@ from bridge.events.event import MESSAGE_EVENTS, Event, EventType, event_name
 from bridge.journal.batch import INDEX_BITS, Batch
 from bridge.journal.journal import Journal
 from bridge.telemetry.trace_context import SAMPLED
-from bridge.traces.exporter import Span
+from bridge.traces.exporter import Exporter, Span
 
 if TYPE_CHECKING:
     from bridge.delivery.lane import Lane
@@ -50,14 +50,13 @@ class Tracer:
         self,
         settings: Tracing,
         journal: Journal,
-        put: Callable[[Span], None],
+        exporter: Exporter,
         *,
         clock: Callable[[], int] = time.time_ns,
         chance: Callable[[], float] = random,
     ) -> None:
-        """`put` takes each span."""
         self._ratio = settings.sample_ratio
-        self._put = put
+        self._exporter = exporter
         self._clock = clock
         self._chance = chance
         self._prefix = f"msg_{journal.store.id}_"
@@ -68,7 +67,7 @@ class Tracer:
 
     def watch(self, lane: Lane) -> None:
         """Make the spans of an endpoint's attempts."""
-        lane.tracing = LaneTracer(lane, self._put, self._clock, self._prefix)
+        lane.tracing = LaneTracer(lane, self._exporter, self._clock, self._prefix)
 
     # -- receive ---------------------------------------------------------------------------------------
 
@@ -113,13 +112,16 @@ class Tracer:
 
     def _end(self, begun: list[_Begun]) -> None:
         now = self._clock()
+        exporter = self._exporter
         for seq, event, parent, state in begun:
+            if not exporter.has_room():
+                continue
             traced = event.trace
             assert traced is not None  # noqa: S101
             trace, span = traced[3:35], traced[36:52]
             start = min(event.ts * _MS, now)
             attributes = self._attributes(seq, event)
-            self._put(
+            self._exporter.put(
                 Span("receive", "consumer", trace, span, parent, bool(parent), state, start, now, attributes)
             )
 
@@ -127,7 +129,6 @@ class Tracer:
         attributes: dict[str, Any] = {
             "hookmq.event": event_name(event),
             "messaging.message.id": f"{self._prefix}{seq:016x}",
-            "messaging.operation.name": "receive",
             "messaging.operation.type": "receive",
             "messaging.message.body.size": len(event.payload),
         }
@@ -142,11 +143,9 @@ class Tracer:
 class LaneTracer:
     """The attempts of one endpoint; see `bridge.delivery.attempts.AttemptSink`."""
 
-    def __init__(
-        self, lane: Lane, put: Callable[[Span], None], clock: Callable[[], int], prefix: str
-    ) -> None:
+    def __init__(self, lane: Lane, exporter: Exporter, clock: Callable[[], int], prefix: str) -> None:
         self._lane = lane
-        self._put = put
+        self._exporter = exporter
         self._clock = clock
         self._prefix = prefix
         self._out: dict[int, tuple[str, int]] = {}  # by number: the attempt's span, and when it began
@@ -204,7 +203,7 @@ class LaneTracer:
         seqs = (connection.seq,) if row is None or not row.seqs else row.seqs
         for seq, event in zip(seqs, self._lane.carried(connection), strict=False):
             traced = event.trace
-            if traced is None or not int(traced[53:55], 16) & SAMPLED:
+            if traced is None or not int(traced[53:55], 16) & SAMPLED or not self._exporter.has_room():
                 continue
             if out is not None:
                 span, start = out
@@ -221,7 +220,7 @@ class LaneTracer:
             if len(seqs) > 1:
                 attributes["messaging.batch.message_count"] = len(seqs)
             _tell(attributes, connection, outcome)
-            self._put(
+            self._exporter.put(
                 Span(
                     *(self._name, self._kind, traced[3:35], span, traced[36:52], False, traced[56:]),
                     *(start, now, attributes, outcome is not None),

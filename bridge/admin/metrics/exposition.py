@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 from bridge.admin.metrics import process
 from bridge.admin.metrics.endpoints import Rows
@@ -28,14 +29,16 @@ from bridge.telemetry.histogram import Histogram
 
 BUDGET_S = 0.001
 """Of the loop's time, between two turns of everybody else."""
-PIECE = 50
+PIECE = 100
 """Samples that are written at a time."""
 SESSIONS = 1000
 """Sessions that are looked at at a time."""
 TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _EOF = b"# EOF\n"
-_openmetrics: Callable[[Collector], bytes] = openmetrics.generate_latest  # without types of its own
+# Of the library, which has no types for them.
+_openmetrics: Callable[[Collector], bytes] = openmetrics.generate_latest
+_number: Callable[[float], str] = floatToGoString
 
 
 class Piece(NamedTuple):
@@ -73,13 +76,13 @@ class PlantCollector(Collector):
         while some := list(islice(waiting, SESSIONS)):
             queued += sum(some)
             yield None
-        values = process.read(plant, queued)
-        for family in GLOBAL:
-            yield Piece(_metric(family, values[family.name]))
         rows = Rows()
-        for number, _ in enumerate(rows.read(list(plant.webhooks.lanes))):
+        for number, _ in enumerate(rows.read(list(plant.webhooks.lanes), plant.webhooks.dead_bounds)):
             if number % 4 == 3:
                 yield None
+        values = process.read(plant, queued, rows)
+        for family in GLOBAL:
+            yield Piece(_metric(family, values[family.name]))
         for family in ENDPOINT:
             if family.kind == "summary":
                 yield from _summaries(family, rows)
@@ -137,13 +140,27 @@ def negotiate(accept: str) -> str:
 
 
 def _write(piece: Piece, content_type: str) -> bytes:
-    if content_type == TEXT:
-        text = generate_latest(_One(piece.metric))
-    else:
-        text = _openmetrics(_One(piece.metric)).removesuffix(_EOF)
-    if piece.more:
-        while text.startswith(b"# "):
-            text = text[text.index(b"\n") + 1 :]
+    """What begins a metric is the library's; its lines are written here, which takes a fifth of the time."""
+    metric = piece.metric
+    head = b""
+    if not piece.more:
+        bare = _One(Metric(metric.name, metric.documentation, metric.type, metric.unit))
+        head = generate_latest(bare) if content_type == TEXT else _openmetrics(bare).removesuffix(_EOF)
+    return head + "".join(map(_line, metric.samples)).encode()
+
+
+def _line(sample: Sample) -> str:
+    labels = sample.labels
+    value = sample.value if sample.value.__class__ is int else _number(sample.value)
+    if not labels:
+        return f"{sample.name} {value}\n"
+    shown = ",".join([f'{name}="{_escaped(text)}"' for name, text in labels.items()])
+    return f"{sample.name}{{{shown}}} {value}\n"
+
+
+def _escaped(text: str) -> str:
+    if '"' in text or "\\" in text or "\n" in text:
+        return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
     return text
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from bridge import __version__
+from bridge.admin.metrics.endpoints import Rows
 from bridge.admin.routes import Plant
-from bridge.config.settings import MqttPublisher
-from bridge.delivery.parked import Parked
 from bridge.events.event import EventType
 from bridge.journal.store import StoreError
 from bridge.telemetry.histogram import Histogram
@@ -36,9 +34,16 @@ def by(counts: Mapping[str, float], always: Iterable[str] = ()) -> list[Value]:
     return [((name,), value) for name, value in {**dict.fromkeys(always, 0), **counts}.items()]
 
 
-def read(plant: Plant, queued: int) -> Values:
-    """All of them; `queued` are the messages that wait for clients."""
-    return {**_process(plant), **_events(plant), **_broker(plant, queued), **_store(plant), **_rest(plant)}
+def read(plant: Plant, queued: int, rows: Rows) -> Values:
+    """All of them; `queued` are the messages that wait for clients, `rows` has the endpoints' numbers."""
+    return {
+        **_process(plant),
+        **_events(plant),
+        **_broker(plant, queued),
+        **_store(plant),
+        **_endpoints(plant, rows),
+        **_rest(plant),
+    }
 
 
 def queued(plant: Plant) -> Iterable[int]:
@@ -128,21 +133,22 @@ def _store(plant: Plant) -> Values:
     }
 
 
+def _endpoints(plant: Plant, rows: Rows) -> Values:
+    parked = plant.webhooks.parked
+    given_up = plant.webhooks.dead_bounds.given_up
+    return {
+        "hookmq_endpoints": by({**rows.states, "inactive": len(parked)}, STATES),
+        "hookmq_publishers": one(rows.publishers),
+        "hookmq_publishers_connected": one(rows.publishers_connected),
+        "hookmq_dead_letters_given_up_total": one(
+            rows.given_up + sum([given_up(each.id) for each in parked])
+        ),
+    }
+
+
 def _rest(plant: Plant) -> Values:
-    webhooks = plant.webhooks
-    states = Counter(lane.state for lane in webhooks.lanes)
-    states["inactive"] = len(webhooks.parked)
-    publishers = [lane for lane in webhooks.lanes if isinstance(lane.endpoint, MqttPublisher)]
-    owners: list[int] = [lane.id for lane in webhooks.lanes]
-    owners += [parked.id for parked in webhooks.parked if isinstance(parked, Parked)]
     answered = plant.admin.answered if plant.admin is not None else {}
     return {
-        "hookmq_endpoints": by(states, STATES),
-        "hookmq_publishers": one(len(publishers)),
-        "hookmq_publishers_connected": one(
-            sum(1 for lane in publishers if getattr(lane.pool, "connected", True))
-        ),
-        "hookmq_dead_letters_given_up_total": one(sum(map(webhooks.dead_bounds.given_up, owners))),
         "hookmq_attempt_log_lost_total": one(0 if plant.attempts is None else plant.attempts.lost),
         "hookmq_http_requests_total": by({str(status): count for status, count in sorted(answered.items())}),
         "hookmq_trace_spans_total": by(plant.spans, ("exported", "failed", "dropped")),

@@ -8,7 +8,7 @@ const FIRST_MS = 1000;
 const MAX_MS = 15000;
 
 /**
- * @param {() => string} url
+ * @param {(last: string) => string} url `last`: the id of the last event that came
  * @param {{events: Record<string, (data: any, event: MessageEvent) => void>, onstate?: (state: string) => void,
  *   rest?: boolean, check?: () => void}} options
  *   `rest`: close while the page is hidden; `check`: called when the server has refused (is the session over?)
@@ -19,6 +19,7 @@ export function stream(url, { events, onstate = () => {}, rest = true, check = (
   let wait = FIRST_MS;
   let closed = false;
   let state = "";
+  let last = "";
 
   function tell(next) {
     if (next !== state) {
@@ -31,7 +32,7 @@ export function stream(url, { events, onstate = () => {}, rest = true, check = (
     clearTimeout(timer);
     if (closed || source || (rest && document.hidden)) return;
     tell("connecting");
-    source = new EventSource(url());
+    source = new EventSource(url(last));
     source.onopen = () => {
       wait = FIRST_MS;
       tell("open");
@@ -53,6 +54,7 @@ export function stream(url, { events, onstate = () => {}, rest = true, check = (
         } catch {
           return;
         }
+        last = event.lastEventId || last;
         call(data, event);
       });
     }
@@ -79,6 +81,7 @@ export function stream(url, { events, onstate = () => {}, rest = true, check = (
     /** Begin again, for another URL. */
     restart() {
       shut();
+      last = "";
       wait = FIRST_MS;
       open();
     },

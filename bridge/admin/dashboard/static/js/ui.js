@@ -192,7 +192,7 @@ export function codeBlock(title, text, options = {}) {
     "div",
     { class: "code-block" },
     h("div", { class: "code-head" }, h("span", { class: "code-title" }, title), text ? copyButton(text) : null),
-    text ? code(text, { label: title, ...options }) : h("p", { class: "muted code-none" }, options.none || "Nothing."),
+    text ? code(text, { label: options.label || title, ...options }) : h("p", { class: "muted code-none" }, options.none || "Nothing."),
   );
 }
 

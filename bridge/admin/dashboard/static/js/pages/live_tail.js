@@ -6,7 +6,7 @@ import { field, input, topicFilterFault } from "../form.js";
 import * as f from "../format.js";
 import { stream } from "../sse.js";
 import { suggestTypes } from "../suggest.js";
-import { button, chip, codeBlock, emptyState, facts } from "../ui.js";
+import { button, chip, codeBlock, emptyState, facts, failure } from "../ui.js";
 import { openDialog } from "../dialog.js";
 
 const MOST = 500;
@@ -33,9 +33,11 @@ export async function page(ctx) {
     body,
   );
   const none = h("div", { class: "table-state" });
+  const fault = h("div");
   const scroller = h("div", { class: "table-scroll tail-scroll", tabindex: "0", role: "region", "aria-label": "Events" }, table);
   ctx.root.append(
     h("form", { class: "filters", role: "search", "aria-label": "Filter", onsubmit: (event) => event.preventDefault() }, h("div", { class: "filter filter-wide" }, topic.element), h("div", { class: "filter filter-wide" }, type.element)),
+    fault,
     h("div", { class: "card card-flush" }, h("div", { class: "tail-bar" }, state, held, lost), scroller, none),
   );
 
@@ -97,18 +99,19 @@ export async function page(ctx) {
   }
 
   const source = stream(
-    () => api.paths.liveEvents + api.query({ topic: topic.control.value.trim(), type: type.control.value.trim() }),
+    (after) => api.paths.liveEvents + api.query({ ...wanted(), after }),
     {
       rest: false, // nobody wants to miss what came while another tab was looked at
-      check: () => api.get(api.paths.session).catch(() => {}),
+      check: refused,
       events: {
         event: take,
-        dropped: (data) => {
-          dropped = data.total ?? dropped + (data.dropped ?? data.count ?? 0);
-          setText(lost, dropped ? `${f.count(dropped)} not shown: more came than can be shown` : "");
+        dropped: ({ count }) => {
+          dropped += count || 0;
+          setText(lost, count === null ? "Some are missing here" : `${f.plural(dropped, "event")} left out: more come than can be shown`);
         },
       },
       onstate: (text) => {
+        if (text === "open") fill(fault);
         if (paused) return;
         const words = { open: ["ok", "Live"], connecting: ["info", "Connecting"], broken: ["warn", "Reconnecting"] };
         const found = words[text];
@@ -122,12 +125,30 @@ export async function page(ctx) {
     source.close();
   });
 
+  function wanted() {
+    return { topic: topic.control.value.trim(), type: type.control.value.trim() };
+  }
+
+  /** The stream was refused; a stream does not say why, a call does. */
+  async function refused() {
+    try {
+      await api.get(api.paths.liveEvents + api.query({ ...wanted(), seconds: 1 }), { signal: ctx.signal });
+    } catch (error) {
+      if (api.aborted(error)) return;
+      const wrong = error.errors[0];
+      if (wrong && wrong.path === "/topic") topic.fault(wrong.message);
+      else if (wrong && wrong.path === "/type") type.fault(wrong.message);
+      else fill(fault, failure(error));
+    }
+  }
+
   function changed() {
+    type.fault("");
     topic.fault(topic.control.value.trim() ? topicFilterFault(topic.control.value.trim()) : "");
     clearTimeout(timer);
     if (topic.wrong) return;
     timer = setTimeout(() => {
-      ctx.setQuery({ topic: topic.control.value.trim(), type: type.control.value.trim() });
+      ctx.setQuery(wanted());
       empty();
       source.restart();
     }, 300);
@@ -151,20 +172,21 @@ function row(one) {
 
 function show(one) {
   const dialog = openDialog(one.type, { sheet: true });
-  const { at, type, clientid, username, topic, payload, qos, retain, ...more } = one;
+  const cut = one.payload_encoding === "plain" ? one.payload_bytes > new TextEncoder().encode(one.payload).length : one.payload_bytes > 4096;
+  const parts = [`${f.bytes(one.payload_bytes)}`, one.payload_encoding === "base64" ? "no text, so in base64" : "", cut ? "the beginning" : ""];
   fill(
     dialog.body,
     facts([
-      ["Time", f.when(at, { millis: true })],
-      ["Type", h("code", null, type)],
-      clientid ? ["Client", h("span", { class: "wrap" }, clientid)] : null,
-      username ? ["User name", h("span", { class: "wrap" }, username)] : null,
-      topic ? ["Topic", h("code", { class: "wrap" }, topic)] : null,
-      qos === undefined || qos === null ? null : ["QoS", String(qos)],
-      retain === undefined || retain === null ? null : ["Retain", retain ? "yes" : "no"],
+      ["Time", f.when(one.at, { millis: true })],
+      ["Type", h("code", null, one.type)],
+      one.clientid ? ["Client", h("span", { class: "wrap" }, one.clientid)] : null,
+      one.username ? ["User name", h("span", { class: "wrap" }, one.username)] : null,
+      one.peername ? ["Address", one.peername] : null,
+      one.topic ? ["Topic", h("code", { class: "wrap" }, one.topic)] : null,
+      one.topic ? ["QoS", `${one.qos}${one.retain ? ", retained" : ""}`] : null,
     ]),
-    payload === undefined || payload === null ? null : codeBlock("Payload", f.pretty(payload), { none: "Empty." }),
-    Object.keys(more).length ? codeBlock("More", JSON.stringify(more, null, 2)) : null,
+    one.payload_bytes ? codeBlock(`Payload (${parts.filter(Boolean).join(", ")})`, one.payload_encoding === "plain" && !cut ? f.pretty(one.payload) : one.payload, { label: "Payload" }) : null,
+    Object.keys(one.data).length ? codeBlock("More", JSON.stringify(one.data, null, 2)) : null,
   );
   fill(dialog.foot, button("Close", { onclick: () => dialog.close() }));
 }
