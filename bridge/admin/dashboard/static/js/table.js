@@ -1,6 +1,6 @@
 /** Tables whose rows come from the server page by page. */
 
-import { fill, h, icon, patch, uid } from "./dom.js";
+import { fill, h, patch, uid } from "./dom.js";
 import { button, emptyState, failure } from "./ui.js";
 
 /**
@@ -279,9 +279,4 @@ export function filterBar(ctx, fields, onchange) {
 /** Nothing matches the filters: say so, and offer to clear them. */
 export function noMatch(filters) {
   return emptyState("Nothing matches", "No entry fits all of these filters.", button("Clear the filters", { mark: "close", onclick: () => filters.set({}) }));
-}
-
-/** A mark beside text in a cell. */
-export function mark(name, text) {
-  return h("span", { class: "with-mark" }, icon(name), text);
 }
