@@ -44,6 +44,9 @@ TITLES = {
     "subscriptions": "Subscriptions",
     "publishers": "MQTT publishers",
 }
+PATIENCE_MS = 15_000
+"""How long a page may take for anything: this machine may be busy with other tests."""
+expect.set_options(timeout=PATIENCE_MS)
 NOT_OURS = ("the server responded with a status of",)
 """chromium reports every answer from 400 on at its console; `Visitor.failed` has those."""
 
@@ -56,7 +59,7 @@ class Visitor:
         self.url = url
         self.faults: list[str] = []
         self.failed: list[tuple[int, str]] = []
-        page.set_default_timeout(8000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", self._console)
         page.on("pageerror", self._error)
         page.on("dialog", self._dialog)

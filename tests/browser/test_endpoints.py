@@ -50,7 +50,7 @@ async def test_made_by_the_form_it_gets_what_is_published(site: Site, visitor: V
     found: list[Request] = at("/made")(await site.receiver.wait_for(at("/made")))
     assert [one.json["topic"] for one in found] == ["made/1/force"]
     assert found[0].header("webhook-signature")
-    await expect(visitor.row("made/1/force")).to_contain_text("Delivered", timeout=10000)
+    await expect(visitor.row("made/1/force")).to_contain_text("Delivered")
     identifier = page.url.split("/endpoints/")[1].split("?")[0]
     stored = (await site.api.get(f"/api/v2/webhooks/endpoints/{identifier}")).json
     assert stored["events"] == [{"event": "on_message_publish", "topic": "made/+/force"}, "quality.*"]

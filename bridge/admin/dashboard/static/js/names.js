@@ -4,7 +4,6 @@ import * as api from "./api.js";
 import { h } from "./dom.js";
 
 const KEEP_MS = 60_000;
-const PUBLISHER = "mqtt_publishers.";
 const known = new Map();
 
 /** Get to know these ids; what cannot be asked keeps its id. */
@@ -13,12 +12,9 @@ export async function know(ids, signal) {
   const asked = [...new Set(ids)].filter((id) => id && !(known.get(id)?.until > now));
   await Promise.all(
     asked.map(async (id) => {
-      const path = id.startsWith(PUBLISHER)
-        ? `${api.paths.publishers}/${encodeURIComponent(id.slice(PUBLISHER.length))}`
-        : api.paths.endpoint(id);
       let name = "";
       try {
-        name = (await api.get(path, { signal })).description;
+        name = (await api.get(api.paths.receiver(id), { signal })).description;
       } catch (error) {
         if (api.aborted(error)) throw error;
       }
@@ -29,11 +25,11 @@ export async function know(ids, signal) {
 
 /** Its description, else its id. */
 export function nameOf(id) {
-  return known.get(id)?.name || id.replace(PUBLISHER, "");
+  return known.get(id)?.name || id.replace(api.PUBLISHER, "");
 }
 
 /** A link to its page. */
 export function endpointLink(id) {
-  const place = id.startsWith(PUBLISHER) ? `#/publishers/${encodeURIComponent(id.slice(PUBLISHER.length))}` : `#/endpoints/${encodeURIComponent(id)}`;
-  return h("a", { href: place, title: id }, nameOf(id));
+  const [page, name] = id.startsWith(api.PUBLISHER) ? ["publishers", id.slice(api.PUBLISHER.length)] : ["endpoints", id];
+  return h("a", { href: `#/${page}/${encodeURIComponent(name)}`, title: id }, nameOf(id));
 }

@@ -130,6 +130,8 @@ export function createPager({ onmove, names = ["Previous", "Next"] }) {
   };
 }
 
+const MORE_TRIES = 5;
+
 /** A list that is paged by `cursor` and `next`: load, page, refresh; `load(cursor)` gives {data, next, total}. */
 export function cursorList({ table, noun, load, names, signal, size = 50 }) {
   let cursors = [null];
@@ -147,16 +149,17 @@ export function cursorList({ table, noun, load, names, signal, size = 50 }) {
     const mine = ++running;
     if (!quiet) table.setLoading();
     try {
-      const page = await load(cursors[at], size);
+      let page = await load(cursors[at], size);
+      // A search that takes long ends early, and says where it would go on.
+      for (let tries = 0; page.data.length === 0 && page.next && tries < MORE_TRIES && mine === running; tries++) {
+        page = await load(page.next, size);
+      }
       if (mine !== running || signal.aborted) return null;
       cursors[at + 1] = page.next;
       cursors = cursors.slice(0, at + 2);
       table.setRows(page.data);
-      const from = at * size + 1;
-      const to = at * size + page.data.length;
-      const of = page.total === undefined || page.total === null ? "" : ` of ${page.total.toLocaleString("en")}`;
       pager.set({
-        label: page.data.length ? `${from.toLocaleString("en")}–${to.toLocaleString("en")}${of} ${noun}` : "",
+        label: labelOf(page),
         hasBack: at > 0,
         hasNext: Boolean(page.next),
       });
@@ -166,6 +169,13 @@ export function cursorList({ table, noun, load, names, signal, size = 50 }) {
       table.setError(error, () => refresh());
       return null;
     }
+  }
+
+  function labelOf({ data, next, total }) {
+    if (data.length === 0) return next ? "Not found so far; more of the log can be looked through" : "";
+    if (total === undefined || total === null) return `${at > 0 ? `Page ${at + 1}: ` : ""}${data.length} ${noun}`;
+    const from = at * size + 1;
+    return `${from.toLocaleString("en")}–${(from + data.length - 1).toLocaleString("en")} of ${total.toLocaleString("en")} ${noun}`;
   }
 
   return {
