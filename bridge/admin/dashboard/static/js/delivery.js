@@ -94,7 +94,7 @@ function upcoming(found) {
     h(
       "ol",
       { class: "upcoming-list" },
-      times.map((one, at) => h("li", null, h("span", { class: "muted" }, at === 0 ? "next" : `then`), f.when(one.at || one), h("span", { class: "muted" }, f.ago(one.at || one)))),
+      times.map(({ attempt: number, at }) => h("li", null, h("span", { class: "muted" }, `Attempt ${number}`), f.when(at), h("span", { class: "muted" }, f.ago(at)))),
     ),
   );
 }

@@ -1,7 +1,8 @@
 /** Tables whose rows come from the server page by page. */
 
 import { fill, h, patch, uid } from "./dom.js";
-import { button, emptyState, failure } from "./ui.js";
+import { plural } from "./format.js";
+import { button, emptyState, failure, iconButton } from "./ui.js";
 
 /**
  * @typedef {object} Column
@@ -132,7 +133,8 @@ export function createPager({ onmove, names = ["Previous", "Next"] }) {
 
 const MORE_TRIES = 5;
 
-/** A list that is paged by `cursor` and `next`: load, page, refresh; `load(cursor)` gives {data, next, total}. */
+/** A list that is paged by `cursor` and `next`: load, page, refresh; `load(cursor)` gives {data, next, total}.
+ * `noun`: its singular and its plural. */
 export function cursorList({ table, noun, load, names, signal, size = 50 }) {
   let cursors = [null];
   let at = 0;
@@ -173,9 +175,9 @@ export function cursorList({ table, noun, load, names, signal, size = 50 }) {
 
   function labelOf({ data, next, total }) {
     if (data.length === 0) return next ? "Not found so far; more of the log can be looked through" : "";
-    if (total === undefined || total === null) return `${at > 0 ? `Page ${at + 1}: ` : ""}${data.length} ${noun}`;
+    if (total === undefined || total === null) return `${at > 0 ? `Page ${at + 1}: ` : ""}${plural(data.length, ...noun)}`;
     const from = at * size + 1;
-    return `${from.toLocaleString("en")}–${(from + data.length - 1).toLocaleString("en")} of ${total.toLocaleString("en")} ${noun}`;
+    return `${from.toLocaleString("en")}–${(from + data.length - 1).toLocaleString("en")} of ${plural(total, ...noun)}`;
   }
 
   return {
@@ -203,7 +205,7 @@ export function cursorList({ table, noun, load, names, signal, size = 50 }) {
 export function filterBar(ctx, fields, onchange) {
   const controls = new Map();
   let timer = 0;
-  const clear = button("Clear", { kind: "quiet", mark: "close", onclick: () => set({}) });
+  const clear = iconButton("Clear", "close", () => set({}), { class: "icon-button filter-clear" });
   const element = h(
     "form",
     { class: "filters", role: "search", "aria-label": "Filter", onsubmit: (event) => { event.preventDefault(); changed(); } },
@@ -280,7 +282,8 @@ export function filterBar(ctx, fields, onchange) {
   }
 
   function shown() {
-    clear.hidden = !Object.values(values()).some(Boolean);
+    // It keeps its place: nothing below moves under the pointer that is about to press.
+    clear.classList.toggle("is-off", !Object.values(values()).some(Boolean));
   }
   shown();
   return { element, values, set, any: () => Object.values(values()).some(Boolean) };

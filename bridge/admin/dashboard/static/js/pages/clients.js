@@ -46,7 +46,7 @@ export async function page(ctx) {
   });
   const list = numberedList({
     table,
-    noun: "clients",
+    noun: ["client", "clients"],
     signal: ctx.signal,
     load: (number, limit) => api.get(api.paths.clients + api.query({ ...filters.values(), _page: number, _limit: limit }), { signal: ctx.signal }),
   });

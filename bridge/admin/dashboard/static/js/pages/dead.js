@@ -55,7 +55,7 @@ async function groups(ctx) {
   });
   const list = cursorList({
     table,
-    noun: "groups",
+    noun: ["group", "groups"],
     signal: ctx.signal,
     load: async (cursor, limit) => {
       const page = await api.get(api.paths.deadGroups + api.query({ ...filters.values(), limit, cursor }), { signal: ctx.signal });
@@ -166,7 +166,7 @@ async function letters(ctx) {
   });
   const list = cursorList({
     table,
-    noun: "dead letters",
+    noun: ["dead letter", "dead letters"],
     signal: ctx.signal,
     load: async (cursor, limit) => {
       const page = await api.get(api.paths.dead + api.query({ endpoint, limit, cursor }) + `&cause=${encodeURIComponent(cause)}`, { signal: ctx.signal });

@@ -202,7 +202,7 @@ function deliveries(ctx, id, panel) {
   });
   const list = cursorList({
     table,
-    noun: "deliveries",
+    noun: ["delivery", "deliveries"],
     names: ["Newer", "Older"],
     signal: ctx.signal,
     load: (cursor, limit) => api.get(`${api.paths.endpoint(id)}/deliveries${api.query({ ...filters.values(), limit, cursor })}`, { signal: ctx.signal }),

@@ -40,7 +40,7 @@ export async function page(ctx) {
   });
   const list = cursorList({
     table,
-    noun: "endpoints",
+    noun: ["endpoint", "endpoints"],
     signal: ctx.signal,
     load: (cursor, limit) =>
       api.get(api.paths.endpoints + api.query({ ...filters.values(), figures: true, limit, cursor }), { signal: ctx.signal }),

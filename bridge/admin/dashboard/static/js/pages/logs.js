@@ -66,7 +66,7 @@ export async function page(ctx) {
   });
   const list = cursorList({
     table,
-    noun: "attempts",
+    noun: ["attempt", "attempts"],
     names: ["Newer", "Older"],
     signal: ctx.signal,
     load: async (cursor, limit) => {

@@ -47,7 +47,7 @@ export async function page(ctx) {
 
   const list = cursorList({
     table,
-    noun: "publishers",
+    noun: ["publisher", "publishers"],
     signal: ctx.signal,
     load: (cursor, limit) => api.get(api.paths.publishers + api.query({ figures: true, limit, cursor }), { signal: ctx.signal }),
   });

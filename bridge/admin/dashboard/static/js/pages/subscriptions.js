@@ -40,7 +40,7 @@ export async function page(ctx) {
   });
   const list = numberedList({
     table,
-    noun: "subscriptions",
+    noun: ["subscription", "subscriptions"],
     signal: ctx.signal,
     load: (number, limit) => api.get(api.paths.subscriptions + api.query({ ...filters.values(), _page: number, _limit: limit }), { signal: ctx.signal }),
   });
