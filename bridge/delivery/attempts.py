@@ -371,12 +371,28 @@ class AttemptRecorder:
             return False
         return True
 
-    async def flush(self) -> None:
-        """Write all that has gathered so far, in slices; a reader asks for it first."""
+    async def flush(self, most: int | None = None) -> None:
+        """Write what has gathered so far, in slices: all of it, or `most` rows or a few more. A reader asks
+        for it first."""
         left = sum(sink.waiting for sink in self._sinks)
+        if most is not None:
+            left = min(left, most)
         while left > 0 and any(sink.waiting for sink in self._sinks):
             left -= await self._slice()
             await asyncio.sleep(0)
+
+    async def search(
+        self,
+        wanted: Filter,
+        limit: int,
+        *,
+        below: tuple[int, int] | None = None,
+        full: bool = False,
+        seconds: float | None = None,
+    ) -> tuple[list[dict[str, Any]], tuple[int, int] | None]:
+        """See `AttemptStore.search`: the rows, and where to go on. Raises StoreError."""
+        found = await self._store.search(wanted, limit, below=below, full=full, seconds=seconds)
+        return msgspec.json.decode(found.rows), found.more
 
     async def query(
         self, wanted: Filter, limit: int, *, below: tuple[int, int] | None = None, full: bool = False
