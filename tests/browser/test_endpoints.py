@@ -96,11 +96,11 @@ async def test_it_is_checked_while_one_types(site: Site, visitor: Visitor) -> No
     await expect(where).not_to_have_attribute("aria-invalid", "true")
 
     # Leaving asks first.
-    await page.get_by_role("link", name="Overview", exact=True).click()
+    await page.locator(".nav-link", has_text="Overview").click()
     await page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     await visitor.heading("Create endpoint")
     await expect(url).to_have_value(site.receiver.url("/typed"))
-    await page.get_by_role("link", name="Overview", exact=True).click()
+    await page.locator(".nav-link", has_text="Overview").click()
     await page.get_by_role("dialog").get_by_role("button", name="Leave").click()
     await visitor.heading("Overview")
 
