@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from bridge.admin.crud import Crud, told
 from bridge.admin.named import as_problem, found_one, only_members, ready_one
-from bridge.admin.pages import moment, page_of, read_cursor, write_cursor
+from bridge.admin.pages import invalid, moment, page_of, read_cursor, write_cursor
 from bridge.admin.problems import Problem, answer
-from bridge.admin.routes import Call, decode_object
+from bridge.admin.routes import Call, Plant, decode_object
 from bridge.config.settings import PUBLISHERS
 from bridge.delivery import lookup
 from bridge.delivery.account import attempt
+from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.errors import Refused
 from bridge.delivery.lane import Lane
 from bridge.delivery.parked import Parked
 from bridge.delivery.replay import letter
 from bridge.events.cloudevents import timestamp
 from bridge.events.event import EventType
-from bridge.journal.attempt_store import PAGE_ROWS, Filter
+from bridge.journal.attempt_search import Filter, Place
+from bridge.journal.attempt_store import PAGE_ROWS
 from bridge.journal.store import StoreError
+from bridge.mqtt.topics import valid_topic_filter
 
 MAX_SHOWN = 256 << 10
 """Characters of a payload that are shown."""
+FLUSH_ROWS = 500
+"""Attempts that are written before the log is searched: some hundredths of a second."""
+SEARCH_S = 0.5
+"""After which a search ends with what it has, and says where to go on."""
 
 
 # -- attempts ------------------------------------------------------------------------------------------------
@@ -33,7 +41,7 @@ MAX_SHOWN = 256 << 10
 async def list_logs(call: Call) -> web.Response:
     """Attempts of all, or of one, the latest first."""
     endpoint = call.query.get("endpoint") or None
-    return await _logs(call, None if endpoint is None else _name(call, endpoint))
+    return await _logs(call, None if endpoint is None else lane_name(call.plant, endpoint))
 
 
 async def list_logs_of(call: Call, crud: Crud) -> web.Response:
@@ -45,24 +53,28 @@ async def list_logs_of(call: Call, crud: Crud) -> web.Response:
 
 async def _logs(call: Call, name: str | None) -> web.Response:
     limit, cursor = page_of(call.query)
-    wanted = _filter(call, name)
-    rows = await _rows(call, wanted, limit, cursor, full=call.query.get("full") == "true")
-    return answer(_page(call, rows, limit))
+    wanted = wanted_attempts(call, call.query, name)
+    rows, more = await _rows(call, wanted, limit, cursor, full=call.query.get("full") == "true")
+    return answer(_page(call, rows, more))
 
 
-def _name(call: Call, text: str) -> str:
+def lane_name(plant: Plant, text: str) -> str:
     """The name of a lane, by the id of a webhook, or by that name itself: a publisher's is no webhook's id.
     Raises Problem (404)."""
-    plant = call.plant
     with told():
         if text.startswith(PUBLISHERS):
             return plant.publishers.name(plant.publishers.id_of(text))
         return plant.endpoints.name(text)
 
 
-def _filter(call: Call, endpoint: str | None, *, latest: bool = False) -> Filter:
-    query = call.query
+def wanted_attempts(
+    call: Call, query: Mapping[str, str], endpoint: str | None, *, latest: bool = False
+) -> Filter:
+    """Which attempts are asked for. Raises Problem (422)."""
     since, until = moment("since", query.get("since")), moment("until", query.get("until"))
+    topic = query.get("topic") or None
+    if topic is not None and not valid_topic_filter(topic):
+        raise invalid("topic", f"found {topic[:80]!r}, expected a topic filter such as line/+/temp or line/#")
     try:
         return lookup.attempts(
             call.plant.journal.store.id,
@@ -71,33 +83,42 @@ def _filter(call: Call, endpoint: str | None, *, latest: bool = False) -> Filter
             status=query.get("status") or None,
             since=since,
             until=until,
+            client=query.get("client") or None,
+            topic=topic,
             latest=latest,
         )
     except Refused as error:
         raise as_problem(error) from None
 
 
-async def _rows(
-    call: Call, wanted: Filter, limit: int, cursor: str | None, *, full: bool = False
-) -> list[dict[str, Any]]:
+def recorder(call: Call) -> AttemptRecorder:
+    """The attempt log. Raises Problem (503)."""
     attempts = call.plant.attempts
     if attempts is None:
         raise Problem(503, "no attempts are logged: HookMQ's own log says why", headers={"Retry-After": "60"})
+    return attempts
+
+
+async def _rows(
+    call: Call, wanted: Filter, limit: int, cursor: str | None, *, full: bool = False
+) -> tuple[list[dict[str, Any]], Place | None]:
+    """The rows, and where to go on, if there are more."""
+    attempts = recorder(call)
     below: tuple[int, int] | None = None
     if cursor is not None:
         at, number = read_cursor(cursor, int, int)
         below = at, number
-    await attempts.flush()
+    await attempts.flush(FLUSH_ROWS)
     try:
-        return await attempts.query(wanted, min(limit, PAGE_ROWS), below=below, full=full)
+        return await attempts.search(wanted, min(limit, PAGE_ROWS), below=below, full=full, seconds=SEARCH_S)
     except StoreError as error:
         raise Problem(503, f"the attempt log cannot be read: {error}", headers={"Retry-After": "5"}) from None
 
 
-def _page(call: Call, rows: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+def _page(call: Call, rows: list[dict[str, Any]], more: Place | None) -> dict[str, Any]:
     store_id = call.plant.journal.store.id
-    more = write_cursor(rows[-1]["at"], rows[-1]["id"]) if len(rows) == limit else None
-    return {"data": [_attempt(row, store_id) for row in rows], "next": more}
+    following = None if more is None else write_cursor(*more)
+    return {"data": [_attempt(row, store_id) for row in rows], "next": following}
 
 
 def _attempt(row: dict[str, Any], store_id: str) -> dict[str, Any]:
@@ -131,8 +152,9 @@ async def list_deliveries(call: Call, crud: Crud) -> web.Response:
     limit, cursor = page_of(call.query)
     call.plant.journal.commit()  # so that the store knows all dead letters; in what follows too
     lane = found_one(call, crud)
-    rows = await _rows(call, _filter(call, lane.name, latest=True), limit, cursor)
-    page = _page(call, rows, limit)
+    wanted = wanted_attempts(call, call.query, lane.name, latest=True)
+    rows, more = await _rows(call, wanted, limit, cursor)
+    page = _page(call, rows, more)
     busy = lane.under_way([row["seq"] for row in rows])
     for row, shown in zip(rows, page["data"], strict=True):
         shown["id"] = shown.pop("delivery")
@@ -155,7 +177,7 @@ async def get_delivery(call: Call, crud: Crud) -> web.Response:
     store = call.plant.journal.store
     seq = _sequence(call, call.path["delivery"])
     wanted = Filter(endpoint=lane.name, seq=seq)
-    rows = await _rows(call, wanted, PAGE_ROWS, None, full=True)
+    rows, _ = await _rows(call, wanted, PAGE_ROWS, None, full=True)
     event = store.fetch([seq]).get(seq)
     if event is not None and lane.id not in event.targets:
         event = None
@@ -169,7 +191,12 @@ async def get_delivery(call: Call, crud: Crud) -> web.Response:
         "state": _state(call, lane, seq, ok=bool(rows and rows[0]["ok"]), busy=busy),
         "payload": None,
         "attempts": [_attempt(row, store.id) for row in rows],
+        "next_attempts": [],
     }
+    if isinstance(lane, Lane):
+        shown["next_attempts"] = [
+            {"attempt": number, "at": timestamp(at)} for number, at in lane.attempts_to_come(seq)
+        ]
     if dead is not None:
         shown["dead_since"] = timestamp(dead.at)
     if event is not None and isinstance(lane, Lane) and lane.target.has_body:
@@ -208,7 +235,7 @@ async def retry_anywhere(call: Call) -> web.Response:
     plant.journal.commit()
     name = call.query.get("endpoint")
     if name is not None:
-        name = _name(call, name)
+        name = lane_name(plant, name)
     event = plant.journal.store.fetch([seq]).get(seq)
     targets = () if event is None else event.targets
     lanes = [lane for lane in plant.webhooks.lanes if lane.id in targets and name in (None, lane.name)]

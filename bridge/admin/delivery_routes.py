@@ -50,6 +50,18 @@ _STATUS = {
 }
 _SINCE = {"name": "since", "in": "query", "schema": {"type": "string", "format": "date-time"}}
 _UNTIL = {"name": "until", "in": "query", "schema": {"type": "string", "format": "date-time"}}
+_CLIENT = {
+    "name": "client",
+    "in": "query",
+    "description": "A client id; of business events the name of their source.",
+    "schema": {"type": "string"},
+}
+_TOPIC = {
+    "name": "topic",
+    "in": "query",
+    "description": "A topic filter such as `line/+/temp`: only events that have a topic.",
+    "schema": {"type": "string"},
+}
 _FULL = {
     "name": "full",
     "in": "query",
@@ -161,7 +173,7 @@ def of_each(crud: Crud, tag: str, among: str = "") -> tuple[Route, ...]:
             *("GET", "deliveries", READ, list_deliveries, f"list{among}Deliveries"),
             f"What {a_noun} was sent, the latest first: each event with its last attempt.",
             {"200": _ok("A page of them.", "DeliveryPage"), **_OFTEN, "422": _422},
-            parameters=[_TYPE, _STATUS, _SINCE, _UNTIL, *PAGE_PARAMETERS],
+            parameters=[_TYPE, _STATUS, _CLIENT, _TOPIC, _SINCE, _UNTIL, *PAGE_PARAMETERS],
         ),
         route(
             *("GET", "deliveries/{delivery}", READ, get_delivery, f"get{among}Delivery"),
@@ -180,7 +192,7 @@ def of_each(crud: Crud, tag: str, among: str = "") -> tuple[Route, ...]:
             *("GET", "logs", READ, list_logs_of, f"list{name}Logs"),
             f"Attempts of {a_noun}, the latest first.",
             {"200": _ok("A page of them.", "AttemptPage"), "404": _404, "422": _422},
-            parameters=[_TYPE, _STATUS, _SINCE, _UNTIL, _FULL, *PAGE_PARAMETERS],
+            parameters=[_TYPE, _STATUS, _CLIENT, _TOPIC, _SINCE, _UNTIL, _FULL, *PAGE_PARAMETERS],
         ),
         route(
             *("POST", "replay", WRITE, replay_one, f"replay{name}"),
@@ -226,6 +238,6 @@ ROUTES = (
         *("GET", "/api/v2/webhooks/logs", READ, list_logs, "listLogs"),
         "Attempts of all endpoints and publishers or one, the latest first.",
         {"200": _ok("A page of them.", "AttemptPage"), "404": _404, "422": _422},
-        parameters=[_ENDPOINT, _TYPE, _STATUS, _SINCE, _UNTIL, _FULL, *PAGE_PARAMETERS],
+        parameters=[_ENDPOINT, _TYPE, _STATUS, _CLIENT, _TOPIC, _SINCE, _UNTIL, _FULL, *PAGE_PARAMETERS],
     ),
 )

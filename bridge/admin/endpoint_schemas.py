@@ -237,6 +237,12 @@ SCHEMAS: dict[str, Any] = {
                 "description": "The body as it is sent now; null: the event is no more.",
             },
             "attempts": {"type": "array", "items": ref("Attempt"), "description": "The latest first."},
+            "next_attempts": {
+                "type": "array",
+                "items": obj({"attempt": _COUNT, "at": _TIME}),
+                "description": "At most 20 to come, if all of them fail; the first as it stands, the others "
+                "by the schedule.",
+            },
         },
         {"dead_since": _TIME, "payload_error": _TEXT},
     ),

@@ -182,7 +182,7 @@ class Attempts:
             event.topic[:TEXT_CHARACTERS],
             event.clientid[:TEXT_CHARACTERS],
             connection.attempt,
-            b"" if connection.row is None else _pack(connection.row.seqs),
+            b"" if connection.row is None or not connection.row.group else _pack(connection.row.seqs),
             outcome,
         )
 
@@ -235,10 +235,7 @@ class Attempts:
 
 
 def _pack(seqs: Sequence[int]) -> bytes:
-    """The events of a group, small while they wait for the disk: the first one, and the steps to the next.
-    Empty for one event alone."""
-    if len(seqs) < 2:
-        return b""
+    """The events of a group, small while they wait for the disk: the first one, and the steps to the next."""
     return msgspec.msgpack.encode((seqs[0], [b - a for a, b in pairwise(seqs)]))
 
 
@@ -371,18 +368,38 @@ class AttemptRecorder:
             return False
         return True
 
-    async def flush(self) -> None:
-        """Write all that has gathered so far, in slices; a reader asks for it first."""
+    async def flush(self, most: int | None = None) -> None:
+        """Write what has gathered so far, in slices: all of it, or `most` rows or a few more. A reader asks
+        for it first."""
         left = sum(sink.waiting for sink in self._sinks)
+        if most is not None:
+            left = min(left, most)
         while left > 0 and any(sink.waiting for sink in self._sinks):
             left -= await self._slice()
             await asyncio.sleep(0)
+
+    async def search(
+        self,
+        wanted: Filter,
+        limit: int,
+        *,
+        below: tuple[int, int] | None = None,
+        full: bool = False,
+        seconds: float | None = None,
+    ) -> tuple[list[dict[str, Any]], tuple[int, int] | None]:
+        """See `AttemptStore.search`: the rows, and where to go on. Raises StoreError."""
+        found = await self._store.search(wanted, limit, below=below, full=full, seconds=seconds)
+        return msgspec.json.decode(found.rows), found.more
 
     async def query(
         self, wanted: Filter, limit: int, *, below: tuple[int, int] | None = None, full: bool = False
     ) -> list[dict[str, Any]]:
         """See `AttemptStore.query`. Raises StoreError."""
         return await self._store.query(wanted, limit, below=below, full=full)
+
+    async def members(self, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """See `AttemptStore.members`. Raises StoreError."""
+        return await self._store.members(numbers)
 
     async def stop(self) -> None:
         """Write what is left and close the store."""

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import random as _random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from bridge.config.settings import AnyEndpoint, Trust
 from bridge.delivery.connect import Network
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 MAX_RETRYING = 10_000
 """Events of one lane that are between two attempts, beside those that are parked behind them."""
+MAX_TO_COME = 20
+"""Attempts to come that are told."""
 TICK_S = 1.0
 MANY_HOLES = 1000
 """So many events parked in memory make a cursor long: then it is stored at most once in `LAZY_CURSOR_S`."""
@@ -388,6 +390,31 @@ class Lane(Outcomes):
         """Let an event, or its group, wait for its next attempt no longer."""
         self._retries.hurry(seq)
         self.pump()
+
+    def hurry_some(self, seqs: Container[int]) -> set[int]:
+        """Let these events, and the groups that they are in, wait for their next attempt no longer; which
+        events that were."""
+        found = self._retries.hurry_some(seqs)
+        self.pump()
+        return found
+
+    def attempts_to_come(self, seq: int) -> list[tuple[int, int]]:
+        """The number of each further attempt of an event that waits for one, and when it is (Unix ms), if all
+        of them fail: the first as it stands, the others by the schedule, without what a receiver may ask for.
+        """
+        found = self._retries.due_of(seq)
+        if found is None:
+            return []
+        row, due = found
+        at = self._clock() + max(due - self._loop.time(), 0.0)
+        first = (row.first or int(self._clock() * 1000)) / 1000
+        times = [(row.attempt + 1, int(at * 1000))]
+        for number in range(row.attempt + 1, min(len(self.policy.waits), row.attempt + MAX_TO_COME)):
+            at += self.policy.waits[number]
+            if self.policy.max_age is not None and at - first > self.policy.max_age:
+                break
+            times.append((number + 1, int(at * 1000)))
+        return times
 
     @property
     def room(self) -> int:

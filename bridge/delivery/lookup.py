@@ -78,10 +78,13 @@ def attempts(
     since: int | None = None,
     until: int | None = None,
     id: str | None = None,
+    client: str | None = None,
+    topic: str | None = None,
     latest: bool = False,
 ) -> Filter:
     """Which attempts are asked for. `event` is a type, a pattern of types, or the id of an event; `status` a
-    status, `5xx`, `ok`, `failed` or a kind of error. Times are Unix ms. Raises Refused."""
+    status, `5xx`, `ok`, `failed` or a kind of error; `topic` a topic filter that the caller has looked at.
+    Times are Unix ms. Raises Refused."""
     ok: bool | None = None
     kind: str | None = None
     codes: tuple[int, int] | None = None
@@ -113,6 +116,8 @@ def attempts(
         status=codes,
         since=since,
         until=until,
+        client=client,
+        topic=topic,
         latest=latest,
     )
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from bridge.config.settings import AnyEndpoint
 from bridge.delivery.ordering import KeyOf, Order, Queue, key_function
@@ -363,6 +363,26 @@ class Retries(RowBook):
             if number == seq or (row is not None and seq in row.seqs):
                 return index
         return None
+
+    def due_of(self, seq: int) -> tuple[Row, float] | None:
+        """The row that an event waits in, and when it is due (loop time); None where it waits for no time."""
+        index = self._place(seq)
+        return None if index is None else (self.rows[self.heap[index][1]], self.heap[index][0])
+
+    def hurry_some(self, seqs: Container[int]) -> set[int]:
+        """Let these events, and their groups, wait no longer; which events that were."""
+        now = self.loop.time()
+        found: set[int] = set()
+        for index, (_, number) in enumerate(self.heap):
+            row = self.rows[number]
+            if number in seqs or any(seq in seqs for seq in row.seqs):
+                self.heap[index] = (now, number)
+                found.update(row.seqs)
+        if found:
+            heapq.heapify(self.heap)
+            if not self.due:
+                self.take_due()
+        return found
 
     def waits(self, seq: int) -> bool:
         """Whether an event, or a group of that number, waits for its due time."""

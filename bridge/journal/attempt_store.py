@@ -34,9 +34,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bridge.events.event import EventType
-from bridge.events.names import matching
+from bridge.journal.attempt_search import INDEXES, Filter, Found, Place, Search
 from bridge.journal.store import StoreError
+
+__all__ = ["AttemptStore", "Filter", "Found", "Keep", "Row"]
 
 logger = logging.getLogger("hookmq.journal")
 
@@ -70,8 +71,6 @@ KEEP_PAGES = 1024
 """Free pages that are kept for the next rows."""
 SHRINK_PAGES = 512
 """Free pages that one trim gives back to the disk."""
-
-_DOMAIN = int(EventType.DOMAIN)
 
 Row = Sequence[str | int | Sequence[Any] | None]
 T = TypeVar("T")
@@ -107,57 +106,6 @@ _INSERT = (
 _OF_ENDPOINT = "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE endpoint = ?1"
 
 
-class Filter(msgspec.Struct, frozen=True):
-    """Which rows a query wants; None: all. Times are Unix ms, `until` exclusive. `seq` is that of an event,
-    alone or in a group, or of a group. `type` is an event's name as people write it, or a pattern of names:
-    `on_message_publish`, `client.*`, `work_order.created`, `work_order.*`; of a group the first one's counts.
-    `latest` means the last attempt of each event alone."""
-
-    endpoint: str | None = None
-    event: int | None = None
-    type: str | None = None
-    seq: int | None = None
-    ok: bool | None = None
-    kind: str | None = None
-    status: tuple[int, int] | None = None  # both inclusive
-    since: int | None = None
-    until: int | None = None
-    latest: bool = False
-
-    def where(self) -> tuple[str, dict[str, Any]]:
-        """The SQL condition and its parameters."""
-        parts = {
-            "endpoint": "endpoint = :endpoint",
-            "event": "event = :event",
-            "seq": (
-                "(seq = :seq OR seq IN (SELECT number FROM groups WHERE last >= :seq AND first <= :seq"
-                " AND EXISTS (SELECT 1 FROM json_each(members) WHERE value = :seq - first)))"
-            ),
-            "ok": "ok = :ok",
-            "kind": "kind = :kind",
-            "since": "at >= :since",
-            "until": "at < :until",
-        }
-        values: dict[str, Any] = {
-            name: getattr(self, name) for name in parts if getattr(self, name) is not None
-        }
-        conditions = [parts[name] for name in values]
-        if self.type is not None:
-            # A hook's event has its number, a business event its type as topic.
-            numbers = ", ".join(str(int(kind)) for kind in matching(self.type))
-            conditions.append(f"(event IN ({numbers}) OR event = {_DOMAIN} AND topic GLOB :type)")
-            values["type"] = self.type.strip().replace("[!", "[^")
-        if self.latest:
-            conditions.append(
-                "event != 0 AND NOT EXISTS (SELECT 1 FROM attempts AS later WHERE later.seq = attempts.seq"
-                " AND later.endpoint = attempts.endpoint AND later.id > attempts.id)"
-            )
-        if self.status is not None:
-            values["low"], values["high"] = self.status
-            conditions.append("status BETWEEN :low AND :high")
-        return " AND ".join(conditions) or "1", values
-
-
 class Keep(msgspec.Struct, frozen=True):
     """What is kept of one endpoint: how many of its last successes and failures, and none from before
     `before` (Unix ms)."""
@@ -177,6 +125,17 @@ class AttemptStore:
         self._loop = loop
         self._thread = ThreadPoolExecutor(1, "hookmq-attempts")
         self._closed = False
+        # In a file of a version that did not have them this takes a while: rows wait for it, nothing else.
+        self._indexed = False
+        self._thread.submit(self._index, database)
+
+    def _index(self, database: sqlite3.Connection) -> None:
+        try:
+            for name, what in INDEXES:
+                database.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {what}")
+            self._indexed = True
+        except sqlite3.Error as error:  # a full disk
+            logger.debug("the attempt log has no index for searches, which are slow: %s", error)
 
     @classmethod
     def open(cls, path: Path, loop: asyncio.AbstractEventLoop) -> AttemptStore:
@@ -239,20 +198,39 @@ class AttemptStore:
     ) -> list[dict[str, Any]]:
         """The latest rows first, at most `limit`; `below` is `at` and `id` of the last row of the page
         before. With `full` all columns, otherwise those of `SUMMARY`. Raises StoreError."""
-        condition, values = wanted.where()
-        if below is not None:
-            condition += " AND (at, id) < (:below_at, :below_id)"
-            values["below_at"], values["below_id"] = below
-        columns = ("id", *COLUMNS) if full else SUMMARY
-        pairs = ", ".join(f"'{name}', {name}" for name in columns)
-        sql = (
-            f"SELECT json_group_array(json_object({pairs})) FROM (SELECT * FROM attempts"  # noqa: S608
-            f" WHERE {condition} ORDER BY at DESC, id DESC LIMIT :limit)"
+        found: list[dict[str, Any]] = msgspec.json.decode(
+            (await self.search(wanted, limit, below=below, full=full)).rows
         )
-        values["limit"] = limit
-        text = await self._run(lambda database: database.execute(sql, values).fetchone()[0])
-        found: list[dict[str, Any]] = msgspec.json.decode(text)
         return found
+
+    async def members(self, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """The events of these groups, by the group's number. Raises StoreError."""
+        wanted = msgspec.json.encode(list(numbers)).decode()
+        sql = (
+            "SELECT json_group_array(json_array(number, first, json(members))) FROM groups"
+            " WHERE number IN (SELECT value FROM json_each(?))"
+        )
+        text = await self._run(lambda database: database.execute(sql, (wanted,)).fetchone()[0])
+        found: list[tuple[int, int, list[int]]] = msgspec.json.decode(text)
+        return {number: [first + offset for offset in offsets] for number, first, offsets in found}
+
+    async def search(
+        self,
+        wanted: Filter,
+        limit: int,
+        *,
+        below: Place | None = None,
+        full: bool = False,
+        seconds: float | None = None,
+    ) -> Found:
+        """The same as JSON, with where to go on: also where the search has taken longer than `seconds`, and
+        there may be more. Raises StoreError."""
+        columns = ("id", *COLUMNS) if full else SUMMARY
+
+        def search(database: sqlite3.Connection) -> Found:
+            return Search(database, wanted, indexed=self._indexed).rows(columns, limit, below, seconds)
+
+        return await self._run(search)
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:

@@ -44,6 +44,9 @@ TITLES = {
     "subscriptions": "Subscriptions",
     "publishers": "MQTT publishers",
 }
+PATIENCE_MS = 15_000
+"""How long a page may take for anything: this machine may be busy with other tests."""
+expect.set_options(timeout=PATIENCE_MS)
 NOT_OURS = ("the server responded with a status of",)
 """chromium reports every answer from 400 on at its console; `Visitor.failed` has those."""
 
@@ -56,7 +59,7 @@ class Visitor:
         self.url = url
         self.faults: list[str] = []
         self.failed: list[tuple[int, str]] = []
-        page.set_default_timeout(8000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", self._console)
         page.on("pageerror", self._error)
         page.on("dialog", self._dialog)
@@ -99,8 +102,8 @@ class Visitor:
         """The rows of a table with a text."""
         return self.page.locator("tbody tr").filter(has_text=text)
 
-    async def audit(self) -> list[str]:
-        """What axe-core finds that is serious or critical, a line for each element."""
+    async def audit(self, *rules: str) -> list[str]:
+        """What axe-core finds that is serious or critical, a line for each element; by all rules, or these."""
         if not await self.page.evaluate("() => 'axe' in window"):
             # Evaluated, not added as a script: the page's own policy stays in force, and forbids that.
             await self.page.evaluate(AXE.read_text())

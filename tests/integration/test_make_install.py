@@ -25,6 +25,11 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.Compl
     )
 
 
+def names(folder: Path) -> set[str]:
+    """The files below a folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.timeout(300)
 def test_install_from_a_folder(tmp_path: Path) -> None:
     """`pip download`, `pip wheel`, then `pip install --no-index` in an environment that is new."""
@@ -70,5 +75,8 @@ def test_install_from_a_folder(tmp_path: Path) -> None:
         place / "bin" / "python", "-c", "import bridge; print(bridge.__file__)", cwd=tmp_path
     ).stdout
     assert installed.startswith(str(place))
-    assert (Path(installed.strip()).parent / "py.typed").is_file()
+    package = Path(installed.strip()).parent
+    assert (package / "py.typed").is_file()
+    pages = Path("admin", "dashboard", "static")
+    assert names(package / pages) == names(ROOT / "bridge" / pages) != set()
     assert "Apache License" in next(place.rglob("hookmq-*.dist-info/licenses/LICENSE")).read_text()

@@ -87,6 +87,14 @@ export const del = (path, options) => call("DELETE", path, undefined, options);
 export const aborted = (error) => error && error.name === "AbortError";
 
 const ENDPOINTS = "/api/v2/webhooks/endpoints";
+const PUBLISHERS = "/api/v2/mqtt/publishers";
+/** How logs and dead letters call a publisher: by this and its id. */
+export const PUBLISHER = "mqtt_publishers.";
+
+function receiver(name) {
+  if (name.startsWith(PUBLISHER)) return `${PUBLISHERS}/${encodeURIComponent(name.slice(PUBLISHER.length))}`;
+  return `${ENDPOINTS}/${encodeURIComponent(name)}`;
+}
 
 /** Paths of the calls. */
 export const paths = {
@@ -94,7 +102,9 @@ export const paths = {
   overview: "/api/v2/overview",
   endpoints: ENDPOINTS,
   endpoint: (id) => `${ENDPOINTS}/${encodeURIComponent(id)}`,
-  delivery: (id, delivery) => `${ENDPOINTS}/${encodeURIComponent(id)}/deliveries/${encodeURIComponent(delivery)}`,
+  /** An endpoint or a publisher, by the name that logs have for it. */
+  receiver,
+  delivery: (name, delivery) => `${receiver(name)}/deliveries/${encodeURIComponent(delivery)}`,
   preview: "/api/v2/webhooks/preview",
   test: "/api/v2/webhooks/test",
   logs: "/api/v2/webhooks/logs",
@@ -105,7 +115,7 @@ export const paths = {
   clients: "/api/v4/clients",
   client: (id) => `/api/v4/clients/${encodeURIComponent(id)}`,
   subscriptions: "/api/v4/subscriptions",
-  publishers: "/api/v2/mqtt/publishers",
+  publishers: PUBLISHERS,
   liveOverview: "/api/v2/live/overview",
   liveEvents: "/api/v2/live/events",
 };

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { openDialog } from "./dialog.js";
 import { fill, h } from "./dom.js";
 import * as f from "./format.js";
+import { endpointLink, know } from "./names.js";
 import { busy, button, codeBlock, copyButton, deliveryChip, emptyState, facts, failure, notice, outcomeChip, skeleton, toast } from "./ui.js";
 
 const REFRESH_MS = 3000;
@@ -38,6 +39,7 @@ export function openDelivery(ctx, endpoint, delivery, { onclose = () => {}, onre
   async function load() {
     try {
       const found = await api.get(api.paths.delivery(endpoint, delivery), { signal: ctx.signal });
+      await know([found.endpoint], ctx.signal);
       const text = JSON.stringify(found);
       if (text === last) return;
       const opened = new Set([...place.querySelectorAll("details[open]")].map((one) => one.dataset.at));
@@ -63,7 +65,7 @@ function shown(found, opened) {
   return [
     facts([
       ["State", deliveryChip(found.state)],
-      ["Endpoint", h("a", { href: `#/endpoints/${encodeURIComponent(found.endpoint)}` }, found.endpoint)],
+      ["Endpoint", endpointLink(found.endpoint)],
       ["Webhook id", h("span", { class: "with-copy" }, h("code", null, found.id), copyButton(found.id))],
       latest && latest.clientid ? ["Client", h("span", { class: "wrap" }, latest.clientid)] : null,
       latest && latest.topic ? ["Topic", h("code", { class: "wrap" }, latest.topic)] : null,
@@ -92,7 +94,7 @@ function upcoming(found) {
     h(
       "ol",
       { class: "upcoming-list" },
-      times.map((one, at) => h("li", null, h("span", { class: "muted" }, at === 0 ? "next" : `then`), f.when(one.at || one), h("span", { class: "muted" }, f.ago(one.at || one)))),
+      times.map(({ attempt: number, at }) => h("li", null, h("span", { class: "muted" }, `Attempt ${number}`), f.when(at), h("span", { class: "muted" }, f.ago(at)))),
     ),
   );
 }

@@ -33,7 +33,7 @@ function build(element, props, children) {
       throw new TypeError(`${name}: not here`);
     } else if (PROPERTIES.has(name)) {
       element[name] = value;
-    } else if (name === "href" && !/^[#/]/.test(String(value))) {
+    } else if (name === "href" && !/^(#|\/(?!\/))/.test(String(value))) {
       throw new TypeError("href: expected a place in the dashboard");
     } else {
       element.setAttribute(name, value === true ? "" : String(value));

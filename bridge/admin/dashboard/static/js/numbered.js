@@ -1,5 +1,6 @@
 /** Lists of `/api/v4` and `/api/v5`, which are paged by number: {data, meta: {page, limit, count}}. */
 
+import { plural } from "./format.js";
 import { createPager } from "./table.js";
 
 export function numberedList({ table, noun, load, signal, size = 50 }) {
@@ -26,7 +27,7 @@ export function numberedList({ table, noun, load, signal, size = 50 }) {
       table.setRows(data);
       const from = (number - 1) * size + 1;
       pager.set({
-        label: data.length ? `${from.toLocaleString("en")}–${(from + data.length - 1).toLocaleString("en")} of ${meta.count.toLocaleString("en")} ${noun}` : "",
+        label: data.length ? `${from.toLocaleString("en")}–${(from + data.length - 1).toLocaleString("en")} of ${plural(meta.count, ...noun)}` : "",
         hasBack: number > 1,
         hasNext: number * size < meta.count,
       });

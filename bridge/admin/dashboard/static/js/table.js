@@ -1,7 +1,8 @@
 /** Tables whose rows come from the server page by page. */
 
-import { fill, h, icon, patch, uid } from "./dom.js";
-import { button, emptyState, failure } from "./ui.js";
+import { fill, h, patch, uid } from "./dom.js";
+import { plural } from "./format.js";
+import { button, emptyState, failure, iconButton } from "./ui.js";
 
 /**
  * @typedef {object} Column
@@ -130,7 +131,10 @@ export function createPager({ onmove, names = ["Previous", "Next"] }) {
   };
 }
 
-/** A list that is paged by `cursor` and `next`: load, page, refresh; `load(cursor)` gives {data, next, total}. */
+const MORE_TRIES = 5;
+
+/** A list that is paged by `cursor` and `next`: load, page, refresh; `load(cursor)` gives {data, next, total}.
+ * `noun`: its singular and its plural. */
 export function cursorList({ table, noun, load, names, signal, size = 50 }) {
   let cursors = [null];
   let at = 0;
@@ -147,16 +151,17 @@ export function cursorList({ table, noun, load, names, signal, size = 50 }) {
     const mine = ++running;
     if (!quiet) table.setLoading();
     try {
-      const page = await load(cursors[at], size);
+      let page = await load(cursors[at], size);
+      // A search that takes long ends early, and says where it would go on.
+      for (let tries = 0; page.data.length === 0 && page.next && tries < MORE_TRIES && mine === running; tries++) {
+        page = await load(page.next, size);
+      }
       if (mine !== running || signal.aborted) return null;
       cursors[at + 1] = page.next;
       cursors = cursors.slice(0, at + 2);
       table.setRows(page.data);
-      const from = at * size + 1;
-      const to = at * size + page.data.length;
-      const of = page.total === undefined || page.total === null ? "" : ` of ${page.total.toLocaleString("en")}`;
       pager.set({
-        label: page.data.length ? `${from.toLocaleString("en")}–${to.toLocaleString("en")}${of} ${noun}` : "",
+        label: labelOf(page),
         hasBack: at > 0,
         hasNext: Boolean(page.next),
       });
@@ -166,6 +171,13 @@ export function cursorList({ table, noun, load, names, signal, size = 50 }) {
       table.setError(error, () => refresh());
       return null;
     }
+  }
+
+  function labelOf({ data, next, total }) {
+    if (data.length === 0) return next ? "Not found so far; more of the log can be looked through" : "";
+    if (total === undefined || total === null) return `${at > 0 ? `Page ${at + 1}: ` : ""}${plural(data.length, ...noun)}`;
+    const from = at * size + 1;
+    return `${from.toLocaleString("en")}–${(from + data.length - 1).toLocaleString("en")} of ${plural(total, ...noun)}`;
   }
 
   return {
@@ -193,7 +205,7 @@ export function cursorList({ table, noun, load, names, signal, size = 50 }) {
 export function filterBar(ctx, fields, onchange) {
   const controls = new Map();
   let timer = 0;
-  const clear = button("Clear", { kind: "quiet", mark: "close", onclick: () => set({}) });
+  const clear = iconButton("Clear", "close", () => set({}), { class: "icon-button filter-clear" });
   const element = h(
     "form",
     { class: "filters", role: "search", "aria-label": "Filter", onsubmit: (event) => { event.preventDefault(); changed(); } },
@@ -270,7 +282,8 @@ export function filterBar(ctx, fields, onchange) {
   }
 
   function shown() {
-    clear.hidden = !Object.values(values()).some(Boolean);
+    // It keeps its place: nothing below moves under the pointer that is about to press.
+    clear.classList.toggle("is-off", !Object.values(values()).some(Boolean));
   }
   shown();
   return { element, values, set, any: () => Object.values(values()).some(Boolean) };
@@ -279,9 +292,4 @@ export function filterBar(ctx, fields, onchange) {
 /** Nothing matches the filters: say so, and offer to clear them. */
 export function noMatch(filters) {
   return emptyState("Nothing matches", "No entry fits all of these filters.", button("Clear the filters", { mark: "close", onclick: () => filters.set({}) }));
-}
-
-/** A mark beside text in a cell. */
-export function mark(name, text) {
-  return h("span", { class: "with-mark" }, icon(name), text);
 }

@@ -19,14 +19,14 @@ export function sendDraft(draft, signal) {
 }
 
 /** What came of a test, in a few words. */
-export function trialChip(trial) {
+function trialChip(trial) {
   const status = trial.response.status;
   if (trial.ok) return chip("ok", `${status} in ${f.millis(trial.took_ms)}`);
   return chip("bad", status ? `${status} in ${f.millis(trial.took_ms)}` : "No response", trial.error);
 }
 
 /** Request and response of a test. */
-export function trialView(trial) {
+function trialView(trial) {
   return h(
     "div",
     { class: "trial" },

@@ -47,7 +47,13 @@ export function bodyPart(document, onchange) {
     onchange,
   );
   const mode = bound(
-    { path: "/cloudevents/mode", label: "CloudEvents mode", kind: "select", options: [["structured", "Structured: all in the body"], ["binary", "Binary: attributes as headers"]], initial: "structured" },
+    {
+      path: "/cloudevents/mode",
+      label: "CloudEvents mode",
+      kind: "select",
+      options: [["structured", "Structured: all in the body"], ["binary", "Binary: attributes as headers"]],
+      initial: "structured",
+    },
     document,
     onchange,
   );

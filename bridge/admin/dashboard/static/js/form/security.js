@@ -4,8 +4,6 @@ import { h } from "../dom.js";
 import { input, rows } from "../form.js";
 import { bound } from "./bound.js";
 
-export const MASK = "******";
-
 /**
  * Headers of every request. Those whose value is not shown (******) stay as they are until they are changed.
  * @param {any} document

@@ -30,7 +30,7 @@ export async function page(ctx) {
     rowKey: (row) => row.clientid,
     onopen: (row) => show(row.clientid),
     columns: [
-      { key: "clientid", label: "Client", head: true, className: "cell-wide", cell: (row) => [h("button", { type: "button", class: "link-button cell-clip", title: row.clientid, onclick: () => show(row.clientid) }, row.clientid), row.username ? h("span", { class: "cell-sub", title: row.username }, row.username) : null] },
+      { key: "clientid", label: "Client", head: true, className: "cell-wide", cell: clientCell },
       { key: "state", label: "State", cell: (row) => (row.connected ? chip("ok", "Connected") : chip("off", "Away")) },
       { key: "address", label: "Address", cell: (row) => h("span", { class: "nowrap" }, row.ip_address, row.port ? h("span", { class: "muted" }, `:${row.port}`) : null) },
       { key: "mqtt", label: "MQTT", cell: (row) => VERSIONS[row.proto_ver] || row.proto_ver },
@@ -46,11 +46,18 @@ export async function page(ctx) {
   });
   const list = numberedList({
     table,
-    noun: "clients",
+    noun: ["client", "clients"],
     signal: ctx.signal,
     load: (number, limit) => api.get(api.paths.clients + api.query({ ...filters.values(), _page: number, _limit: limit }), { signal: ctx.signal }),
   });
   ctx.root.append(filters.element, h("div", { class: "card card-flush" }, table.element, list.pager.element));
+
+  function clientCell({ clientid, username }) {
+    return [
+      h("button", { type: "button", class: "link-button cell-clip", title: clientid, onclick: () => show(clientid) }, clientid || "(empty)"),
+      username ? h("span", { class: "cell-sub", title: username }, username) : null,
+    ];
+  }
 
   async function kick(clientid, after = () => {}) {
     const done = await confirm({

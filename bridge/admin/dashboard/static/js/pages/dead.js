@@ -1,12 +1,14 @@
 /** Dead letters, grouped by endpoint and cause; shown, replayed, purged. */
 
 import * as api from "../api.js";
+import { fromCell, timeCell } from "../cells.js";
 import { openDelivery } from "../delivery.js";
 import { confirm } from "../dialog.js";
 import { add, h } from "../dom.js";
 import * as f from "../format.js";
 import { createTable, cursorList, filterBar, noMatch } from "../table.js";
 import { button, emptyState, toast } from "../ui.js";
+import { endpointLink, know, nameOf } from "../names.js";
 import { suggestEndpoints } from "../suggest.js";
 
 const REFRESH_S = 5;
@@ -23,6 +25,7 @@ const groupHash = (group) => `#/dead${api.query({ endpoint: group.endpoint }) ||
 async function groups(ctx) {
   ctx.head({ title: "Dead letters", lead: "Events that had their last attempt. They are kept until they are sent again, purged, or too old." });
   const may = ctx.may("endpoints:write");
+  const refresh = () => list.refresh({ quiet: true });
   const filters = filterBar(ctx, [{ name: "endpoint", label: "Endpoint", placeholder: "id", list: [] }], () => list.restart());
   suggestEndpoints(filters.element.querySelector("input"), ctx.signal);
   const table = createTable({
@@ -31,7 +34,7 @@ async function groups(ctx) {
     onopen: (row) => ctx.go(groupHash(row)),
     columns: [
       { key: "cause", label: "Cause", head: true, className: "cell-wide", cell: (row) => h("a", { class: "cell-main", href: groupHash(row) }, row.cause || "unknown") },
-      { key: "endpoint", label: "Endpoint", className: "cell-endpoint", cell: (row) => h("a", { href: `#/endpoints/${encodeURIComponent(row.endpoint)}`, title: row.endpoint }, row.endpoint) },
+      { key: "endpoint", label: "Endpoint", className: "cell-endpoint", cell: (row) => endpointLink(row.endpoint) },
       { key: "count", label: "Letters", className: "num", cell: (row) => f.count(row.count) },
       { key: "first", label: "First", cell: (row) => f.when(row.first) },
       { key: "last", label: "Last", cell: (row) => f.when(row.last) },
@@ -43,8 +46,8 @@ async function groups(ctx) {
           h(
             "div",
             { class: "cell-actions" },
-            button("Replay", { kind: "quiet", "aria-label": `Replay ${f.count(row.count)} of ${row.endpoint}: ${row.cause}`, onclick: () => replay(ctx, chosen(row), row.count, () => list.refresh({ quiet: true })) }),
-            button("Purge", { kind: "quiet", "aria-label": `Purge ${f.count(row.count)} of ${row.endpoint}: ${row.cause}`, onclick: () => purge(ctx, chosen(row), row.count, () => list.refresh({ quiet: true })) }),
+            groupButton("Replay", row, () => replay(ctx, chosen(row), row.count, refresh)),
+            groupButton("Purge", row, () => purge(ctx, chosen(row), row.count, refresh)),
           ),
       },
     ].filter(Boolean),
@@ -52,13 +55,21 @@ async function groups(ctx) {
   });
   const list = cursorList({
     table,
-    noun: "groups",
+    noun: ["group", "groups"],
     signal: ctx.signal,
-    load: (cursor, limit) => api.get(api.paths.deadGroups + api.query({ ...filters.values(), limit, cursor }), { signal: ctx.signal }),
+    load: async (cursor, limit) => {
+      const page = await api.get(api.paths.deadGroups + api.query({ ...filters.values(), limit, cursor }), { signal: ctx.signal });
+      await know(page.data.map((row) => row.endpoint), ctx.signal);
+      return page;
+    },
   });
   ctx.root.append(filters.element, h("div", { class: "card card-flush" }, table.element, list.pager.element));
   await list.refresh();
   ctx.every(REFRESH_S, () => list.refresh({ quiet: true }));
+}
+
+function groupButton(word, row, onclick) {
+  return button(word, { kind: "quiet", "aria-label": `${word} ${f.count(row.count)} of ${nameOf(row.endpoint)}: ${row.cause}`, onclick });
 }
 
 const chosen = (group) => ({ endpoint: group.endpoint, cause: group.cause });
@@ -101,10 +112,11 @@ async function letters(ctx) {
   const what = { endpoint, cause };
   const may = ctx.may("endpoints:write");
   const picked = new Set();
-  const all = h("span");
   const replayButton = button("Replay all", { kind: "primary", onclick: () => act(replay) });
   const purgeButton = button("Purge all", { kind: "danger", onclick: () => act(purge) });
-  ctx.head({ title: cause || "unknown cause", lead: h("span", null, "Dead letters of ", h("a", { href: `#/endpoints/${encodeURIComponent(endpoint)}` }, endpoint), all), back: ["Dead letters", "#/dead"], actions: may ? [replayButton, purgeButton] : null });
+  await know([endpoint], ctx.signal);
+  const lead = h("span", null, "Dead letters of ", endpointLink(endpoint));
+  ctx.head({ title: cause || "unknown cause", lead, back: ["Dead letters", "#/dead"], actions: may ? [replayButton, purgeButton] : null });
   let total = null;
 
   function act(work) {
@@ -144,9 +156,9 @@ async function letters(ctx) {
             },
           }),
       },
-      { key: "at", label: "Given up", head: true, className: "cell-time", cell: (row) => h("button", { type: "button", class: "link-button", onclick: () => open(row) }, f.when(row.at || row.dead_since, { millis: true })) },
+      { key: "at", label: "Given up", head: true, className: "cell-time", cell: (row) => timeCell(row.at || row.dead_since, () => open(row)) },
       { key: "type", label: "Event", className: "cell-type", cell: (row) => row.type },
-      { key: "from", label: "Client and topic", className: "cell-from", cell: (row) => [row.clientid ? h("span", { title: row.clientid }, row.clientid) : null, row.topic ? h("span", { class: "cell-sub", title: row.topic }, row.topic) : null] },
+      { key: "from", label: "Client and topic", className: "cell-from", cell: fromCell },
       { key: "attempts", label: "Attempts", className: "num", cell: (row) => f.count(row.attempts ?? row.attempt) },
       { key: "error", label: "Last error", className: "cell-error", cell: (row) => row.error || "" },
     ].filter(Boolean),
@@ -154,7 +166,7 @@ async function letters(ctx) {
   });
   const list = cursorList({
     table,
-    noun: "dead letters",
+    noun: ["dead letter", "dead letters"],
     signal: ctx.signal,
     load: async (cursor, limit) => {
       const page = await api.get(api.paths.dead + api.query({ endpoint, limit, cursor }) + `&cause=${encodeURIComponent(cause)}`, { signal: ctx.signal });

@@ -1,6 +1,7 @@
 /** One endpoint: how it is doing, what it was sent, its settings, and what can be done with it. */
 
 import * as api from "../api.js";
+import { fromCell, timeCell } from "../cells.js";
 import { openDelivery } from "../delivery.js";
 import { confirm } from "../dialog.js";
 import { add, fill, h, patch, setText } from "../dom.js";
@@ -9,8 +10,9 @@ import { openReplay, replayCard } from "../replay.js";
 import { openRotate } from "../secret.js";
 import { createTable, cursorList, filterBar, noMatch } from "../table.js";
 import { openTest, sendTest, testButton } from "../trial.js";
-import { busy, button, codeBlock, copyButton, deliveryChip, emptyState, notice, outcomeChip, skeleton, stateChip, tabs, toast } from "../ui.js";
+import { busy, button, codeBlock, copyButton, deliveryChip, emptyState, facts, notice, outcomeChip, skeleton, stateChip, tabs, toast } from "../ui.js";
 import { eventNames } from "./endpoints.js";
+import { STATUSES } from "./logs.js";
 
 const STATS_S = 2;
 const REFRESH_S = 3;
@@ -175,7 +177,7 @@ function deliveries(ctx, id, panel) {
     ctx,
     [
       { name: "type", label: "Event type", placeholder: "work_order.*" },
-      { name: "status", label: "Last attempt", kind: "select", options: [["", "Any"], ["ok", "Succeeded"], ["failed", "Failed"], ["4xx", "4xx"], ["5xx", "5xx"], ["timeout", "Timeout"], ["connect", "Connection refused"]] },
+      { name: "status", label: "Last attempt", kind: "select", options: STATUSES },
       { name: "since", label: "From", kind: "time", show: f.toLocalInput, read: f.fromLocalInput },
       { name: "until", label: "To", kind: "time", show: f.toLocalInput, read: f.fromLocalInput },
     ],
@@ -187,11 +189,11 @@ function deliveries(ctx, id, panel) {
     rowKey: (row) => row.id,
     onopen: open,
     columns: [
-      { key: "at", label: "Last attempt", head: true, className: "cell-time", cell: (row) => h("button", { type: "button", class: "link-button", onclick: () => open(row) }, f.when(row.at, { millis: true })) },
+      { key: "at", label: "Last attempt", head: true, className: "cell-time", cell: (row) => timeCell(row.at, () => open(row)) },
       { key: "state", label: "State", cell: (row) => deliveryChip(row.state) },
       { key: "outcome", label: "Response", cell: (row) => outcomeChip(row) },
       { key: "type", label: "Event", className: "cell-type", cell: (row) => row.type },
-      { key: "from", label: "Client and topic", className: "cell-from", cell: (row) => [row.clientid ? h("span", { title: row.clientid }, row.clientid) : null, row.topic ? h("span", { class: "cell-sub", title: row.topic }, row.topic) : null] },
+      { key: "from", label: "Client and topic", className: "cell-from", cell: fromCell },
       { key: "attempt", label: "Attempts", className: "num", cell: (row) => f.count(row.attempt) },
       { key: "took", label: "Took", className: "num", cell: (row) => f.millis(row.took_ms) },
     ],
@@ -200,7 +202,7 @@ function deliveries(ctx, id, panel) {
   });
   const list = cursorList({
     table,
-    noun: "deliveries",
+    noun: ["delivery", "deliveries"],
     names: ["Newer", "Older"],
     signal: ctx.signal,
     load: (cursor, limit) => api.get(`${api.paths.endpoint(id)}/deliveries${api.query({ ...filters.values(), limit, cursor })}`, { signal: ctx.signal }),
@@ -233,8 +235,13 @@ function settings(endpoint, panel) {
     h(
       "div",
       { class: "columns" },
-      h("section", { class: "card card-pad", "aria-label": "About it" }, h("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))))),
-      h("section", { class: "card card-pad", "aria-label": "Events" }, h("h3", null, "Events"), h("ul", { class: "event-list" }, eventNames(endpoint.events).map((name) => h("li", null, h("code", null, name))))),
+      h("section", { class: "card card-pad", "aria-label": "About it" }, facts(rows)),
+      h(
+        "section",
+        { class: "card card-pad", "aria-label": "Events" },
+        h("h3", null, "Events"),
+        h("ul", { class: "event-list" }, eventNames(endpoint.events).map((name) => h("li", null, h("code", null, name)))),
+      ),
     ),
     codeBlock("Settings that are not at their defaults", JSON.stringify(shown, null, 2)),
   );

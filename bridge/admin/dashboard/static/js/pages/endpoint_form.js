@@ -47,13 +47,26 @@ export async function page(ctx) {
   const url = field(
     "URL",
     input({ value: original.url || "", type: "text", inputmode: "url", placeholder: "https://erp.example/webhooks/mes", oninput: () => checkUrl(), "data-path": "/url" }),
-    { hint: "http:// or https://. Path and query may hold placeholders such as ${topic}.", after: testButton(test, ctx.signal) },
+    {
+      hint: "http:// or https://. Path and query may hold placeholders such as ${topic}.",
+      after: testButton(test, ctx.signal),
+    },
   );
   const description = bound({ path: "/description", label: "Description", optional: true, placeholder: "ERP, line 7 …" }, original, changed);
   const method = bound({ path: "/method", label: "Method", kind: "select", options: ["POST", "PUT", "GET", "DELETE"].map((one) => [one, one]), initial: "POST" }, original, changed);
   const active = bound({ path: "/active", label: "Active: it is sent events", kind: "check", initial: "true" }, original, changed);
   const events = eventsPart(original, catalogue, changed);
-  const where = bound({ path: "/where", label: "Only if", optional: true, placeholder: "payload.temp > 80 and topic =~ 'line/+/t'", hint: "A condition on payload and fields (docs/filters.md)." }, original, changed);
+  const where = bound(
+    {
+      path: "/where",
+      label: "Only if",
+      optional: true,
+      placeholder: "payload.temp > 80 and topic =~ 'line/+/t'",
+      hint: "A condition on payload and fields (docs/filters.md).",
+    },
+    original,
+    changed,
+  );
   const body = bodyPart(original, changed);
   const headers = headersPart(original, changed);
   const signature = signaturePart(original, { isNew, onchange: changed });
@@ -163,7 +176,18 @@ export async function page(ctx) {
         busy(save, submit);
       },
     },
-    card("Receiver", {}, h("div", { class: "card-body form-grid" }, h("div", { class: "form-wide" }, url.element), description.element, method.element, h("div", { class: "form-wide" }, active.element))),
+    card(
+      "Receiver",
+      {},
+      h(
+        "div",
+        { class: "card-body form-grid" },
+        h("div", { class: "form-wide" }, url.element),
+        description.element,
+        method.element,
+        h("div", { class: "form-wide" }, active.element),
+      ),
+    ),
     card("Events", {}, h("div", { class: "card-body" }, events.element, h("div", { class: "form-gap" }, where.element))),
     card("Body", {}, h("div", { class: "card-body" }, body.element)),
     card("Headers", {}, h("div", { class: "card-body" }, headers.element)),

@@ -1,6 +1,7 @@
 /** All endpoints: state, rate, success share, backlog; searched and paged on the server. */
 
 import * as api from "../api.js";
+import { nameCell } from "../cells.js";
 import { h } from "../dom.js";
 import * as f from "../format.js";
 import { createTable, cursorList, filterBar, noMatch } from "../table.js";
@@ -39,7 +40,7 @@ export async function page(ctx) {
   });
   const list = cursorList({
     table,
-    noun: "endpoints",
+    noun: ["endpoint", "endpoints"],
     signal: ctx.signal,
     load: (cursor, limit) =>
       api.get(api.paths.endpoints + api.query({ ...filters.values(), figures: true, limit, cursor }), { signal: ctx.signal }),
@@ -56,15 +57,8 @@ function columns() {
       label: "Endpoint",
       head: true,
       className: "cell-wide",
-      cell: (row) => [
-        h(
-          "div",
-          { class: "cell-line" },
-          h("a", { class: "cell-main", href: `#/endpoints/${encodeURIComponent(row.id)}` }, row.description || row.id),
-          row.source === "file" ? h("span", { class: "tag", title: "Made in the file, and changed there alone" }, "File") : null,
-        ),
-        h("div", { class: "cell-sub", title: row.url }, row.url),
-      ],
+      cell: (row) =>
+        nameCell(h("a", { class: "cell-main", href: `#/endpoints/${encodeURIComponent(row.id)}` }, row.description || row.id), row, row.url),
     },
     { key: "state", label: "State", cell: (row) => stateChip(row.state, row.reason) },
     { key: "events", label: "Events", className: "cell-events", cell: (row) => h("span", { class: "muted", title: eventNames(row.events).join("\n") }, brief(row.events)) },

@@ -34,7 +34,12 @@ export async function page(ctx) {
         h(
           "li",
           null,
-          h("button", { type: "button", class: "catalogue-item", "aria-current": one.type === chosen ? "true" : null, onclick: () => show(one.type) }, h("span", { class: "catalogue-type" }, one.type), h("span", { class: "cell-sub" }, one.description)),
+          h(
+            "button",
+            { type: "button", class: "catalogue-item", "aria-current": one.type === chosen ? "true" : null, onclick: () => show(one.type) },
+            h("span", { class: "catalogue-type" }, one.type),
+            h("span", { class: "cell-sub" }, one.description),
+          ),
         ),
       ),
     );
@@ -63,7 +68,17 @@ export async function page(ctx) {
     const one = data.find((entry) => entry.type === chosen) || data[0];
     fill(detail);
     add(detail, [
-      h("div", { class: "card-head" }, h("h2", null, one.type), h("div", { class: "card-actions" }, one.sources.map((source) => h("span", { class: "tag" }, source)), h("a", { class: "button button-quiet", href: `#/live?type=${encodeURIComponent(one.type)}` }, "Watch them"))),
+      h(
+        "div",
+        { class: "card-head" },
+        h("h2", null, one.type),
+        h(
+          "div",
+          { class: "card-actions" },
+          one.sources.map((source) => h("span", { class: "tag" }, source)),
+          h("a", { class: "button button-quiet", href: `#/live?type=${encodeURIComponent(one.type)}` }, "Watch them"),
+        ),
+      ),
       h(
         "div",
         { class: "card-body stack" },

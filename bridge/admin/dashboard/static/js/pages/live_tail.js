@@ -36,7 +36,12 @@ export async function page(ctx) {
   const fault = h("div");
   const scroller = h("div", { class: "table-scroll tail-scroll", tabindex: "0", role: "region", "aria-label": "Events" }, table);
   ctx.root.append(
-    h("form", { class: "filters", role: "search", "aria-label": "Filter", onsubmit: (event) => event.preventDefault() }, h("div", { class: "filter filter-wide" }, topic.element), h("div", { class: "filter filter-wide" }, type.element)),
+    h(
+      "form",
+      { class: "filters", role: "search", "aria-label": "Filter", onsubmit: (event) => event.preventDefault() },
+      h("div", { class: "filter filter-wide" }, topic.element),
+      h("div", { class: "filter filter-wide" }, type.element),
+    ),
     fault,
     h("div", { class: "card card-flush" }, h("div", { class: "tail-bar" }, state, held, lost), scroller, none),
   );

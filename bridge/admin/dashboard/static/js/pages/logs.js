@@ -1,6 +1,7 @@
 /** Attempts, the latest first, with all filters in the hash; an entry opens at the side. */
 
 import * as api from "../api.js";
+import { fromCell, timeCell } from "../cells.js";
 import { confirm } from "../dialog.js";
 import { h } from "../dom.js";
 import { checkbox } from "../form.js";
@@ -8,10 +9,12 @@ import * as f from "../format.js";
 import { createTable, cursorList, filterBar, noMatch } from "../table.js";
 import { button, emptyState, outcomeChip, toast } from "../ui.js";
 import { openDelivery } from "../delivery.js";
+import { endpointLink, know } from "../names.js";
 import { suggestEndpoints, suggestTypes } from "../suggest.js";
 
 const REFRESH_S = 5;
-const STATUSES = [
+/** What an attempt can have come to. */
+export const STATUSES = [
   ["", "Any"],
   ["ok", "Succeeded"],
   ["failed", "Failed"],
@@ -63,10 +66,14 @@ export async function page(ctx) {
   });
   const list = cursorList({
     table,
-    noun: "attempts",
+    noun: ["attempt", "attempts"],
     names: ["Newer", "Older"],
     signal: ctx.signal,
-    load: (cursor, limit) => api.get(api.paths.logs + api.query({ ...filters.values(), limit, cursor }), { signal: ctx.signal }),
+    load: async (cursor, limit) => {
+      const page = await api.get(api.paths.logs + api.query({ ...filters.values(), limit, cursor }), { signal: ctx.signal });
+      await know(page.data.map((row) => row.endpoint), ctx.signal);
+      return page;
+    },
   });
   const follow = checkbox("Refresh by itself", { checked: true });
   ctx.root.append(
@@ -132,7 +139,7 @@ export function columns(open, { endpoint = true } = {}) {
       label: "Time",
       head: true,
       className: "cell-time",
-      cell: (row) => h("button", { type: "button", class: "link-button", onclick: () => open(row) }, f.when(row.at, { millis: true })),
+      cell: (row) => timeCell(row.at, () => open(row)),
     },
     { key: "outcome", label: "Outcome", cell: (row) => outcomeChip(row) },
     {
@@ -144,13 +151,13 @@ export function columns(open, { endpoint = true } = {}) {
       key: "endpoint",
       label: "Endpoint",
       className: "cell-endpoint",
-      cell: (row) => h("a", { href: `#/endpoints/${encodeURIComponent(row.endpoint)}`, title: row.endpoint }, row.endpoint),
+      cell: (row) => endpointLink(row.endpoint),
     },
     {
       key: "from",
       label: "Client and topic",
       className: "cell-from",
-      cell: (row) => [row.clientid ? h("span", { title: row.clientid }, row.clientid) : null, row.topic ? h("span", { class: "cell-sub", title: row.topic }, row.topic) : null],
+      cell: fromCell,
     },
     { key: "attempt", label: "Attempt", className: "num", cell: (row) => f.count(row.attempt) },
     { key: "took", label: "Took", className: "num", cell: (row) => f.millis(row.took_ms) },

@@ -1,6 +1,7 @@
 /** MQTT publishers: events as messages at this broker or another one; their state and last error. */
 
 import * as api from "../api.js";
+import { nameCell } from "../cells.js";
 import { openDialog } from "../dialog.js";
 import { add, fill, h } from "../dom.js";
 import * as f from "../format.js";
@@ -16,7 +17,7 @@ export async function page(ctx) {
     rowKey: (row) => row.id,
     onopen: (row) => show(row.id),
     columns: [
-      { key: "id", label: "Publisher", head: true, className: "cell-wide", cell: (row) => [h("span", { class: "cell-line" }, h("button", { type: "button", class: "link-button", onclick: () => show(row.id) }, row.description || row.id), row.source === "file" ? h("span", { class: "tag" }, "File") : null), h("span", { class: "cell-sub", title: row.server }, row.server === "embedded" ? "this broker" : row.server)] },
+      { key: "id", label: "Publisher", head: true, className: "cell-wide", cell: (row) => nameCell(nameButton(row), row, row.server === "embedded" ? "this broker" : row.server) },
       { key: "state", label: "State", cell: (row) => stateChip(row.state, row.reason) },
       { key: "connected", label: "Connection", cell: connection },
       { key: "last", label: "Last connected", cell: (row) => f.when((row.connection || {}).last_connected) },
@@ -25,6 +26,10 @@ export async function page(ctx) {
     ],
     empty: () => emptyState("There is no publisher", "A block mqtt_publishers.<name> in the file, or POST /api/v2/mqtt/publishers, makes events into MQTT messages (docs/unified-namespace.md)."),
   });
+  function nameButton(row) {
+    return h("button", { type: "button", class: "link-button", onclick: () => show(row.id) }, row.description || row.id);
+  }
+
   function show(id) {
     const dialog = openDialog("MQTT publisher", { sheet: true });
     fill(dialog.body, skeleton(5));
@@ -42,7 +47,7 @@ export async function page(ctx) {
 
   const list = cursorList({
     table,
-    noun: "publishers",
+    noun: ["publisher", "publishers"],
     signal: ctx.signal,
     load: (cursor, limit) => api.get(api.paths.publishers + api.query({ figures: true, limit, cursor }), { signal: ctx.signal }),
   });

@@ -27,7 +27,7 @@ export async function page(ctx) {
     rowKey: (row) => `${row.clientid}\n${row.topic}`,
     columns: [
       { key: "topic", label: "Topic filter", head: true, className: "cell-wide", cell: (row) => h("code", { class: "wrap" }, row.topic) },
-      { key: "client", label: "Client", className: "cell-wide", cell: (row) => h("a", { class: "cell-clip", href: `#/clients?_like_clientid=${encodeURIComponent(row.clientid)}`, title: row.clientid }, row.clientid || "(empty)") },
+      { key: "client", label: "Client", className: "cell-wide", cell: clientLink },
       { key: "qos", label: "QoS", className: "num", cell: (row) => String(row.qos) },
       { key: "nl", label: "Own messages", cell: (row) => (row.nl ? "No" : "Yes") },
       { key: "rap", label: "Retain flag", cell: (row) => (row.rap ? "Kept" : "Cleared") },
@@ -40,11 +40,16 @@ export async function page(ctx) {
   });
   const list = numberedList({
     table,
-    noun: "subscriptions",
+    noun: ["subscription", "subscriptions"],
     signal: ctx.signal,
     load: (number, limit) => api.get(api.paths.subscriptions + api.query({ ...filters.values(), _page: number, _limit: limit }), { signal: ctx.signal }),
   });
   ctx.root.append(filters.element, h("div", { class: "card card-flush" }, table.element, list.pager.element));
   await list.refresh();
   ctx.every(REFRESH_S, () => list.refresh({ quiet: true }));
+}
+
+function clientLink(row) {
+  const href = `#/clients?_like_clientid=${encodeURIComponent(row.clientid)}`;
+  return h("a", { class: "cell-clip", href, title: row.clientid }, row.clientid || "(empty)");
 }
