@@ -120,6 +120,7 @@ class Connection(asyncio.Protocol):
         "refusal",
         "resending",
         "rest",
+        "restricted",
         "serial",
         "session",
         "settings",
@@ -143,6 +144,8 @@ class Connection(asyncio.Protocol):
         self.journal = broker.journal
         self.session: Session | None = None
         self.client: Client | None = None
+        # Whether it may publish less than MQTT has: QoS 2, retained messages.
+        self.restricted = self.settings.max_qos_allowed < 2 or not self.settings.retain_available
         self.serial = 0
         self.version = 0
         self.active = True  # something was read since the last sweep
@@ -185,6 +188,7 @@ class Connection(asyncio.Protocol):
             max_packet_size=self.settings.max_packet_size,
             property_size=self.settings.property_size,
             max_topic_levels=self.settings.max_topic_levels,
+            strict=self.settings.strict_mode,
         )
 
     # -- the network -----------------------------------------------------------------------------------
@@ -500,7 +504,7 @@ class Connection(asyncio.Protocol):
             version = self.decoder.version
             if version == 5:
                 self.journal.ack(self, encoder.encode_connack(5, False, code))
-            elif code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION:
+            elif code == ReasonCode.UNSUPPORTED_PROTOCOL_VERSION and version:
                 # [MQTT-3.1.2-2] of 3.1.1: return code 1, whatever the version was.
                 self.journal.ack(self, encoder.encode_connack(4, False, connack_return_code(code)))
             self.end(disconnect_name(code))

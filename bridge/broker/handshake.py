@@ -16,7 +16,7 @@ from bridge.broker.client import Client
 from bridge.broker.outgoing import ALIASES_OUT, start
 from bridge.broker.turn import CONNECT_WORK
 from bridge.mqtt import encoder
-from bridge.mqtt.packets import Connect, Properties
+from bridge.mqtt.packets import Connect, Properties, Will
 from bridge.mqtt.reasons import ReasonCode, connack_name, connack_return_code
 from bridge.mqtt.wire import shown
 
@@ -124,6 +124,8 @@ def _decide(
     expiry = client.expiry_interval
     if not code and properties.authentication_method is not None:
         code = ReasonCode.BAD_AUTHENTICATION_METHOD  # section 4.12: none is supported
+    if not code and packet.will is not None:
+        code = _will_taken(conn, packet.will)
     if named:
         for on_authenticated in broker.hooks.on_authenticated:
             on_authenticated(client, code)
@@ -188,10 +190,21 @@ def _answer(conn: Connection, asked: Properties, expiry: int, assigned: str | No
     return Properties(
         session_expiry_interval=expiry if expiry != (asked.session_expiry_interval or 0) else None,
         receive_maximum=receive_maximum if receive_maximum < 65535 else None,
+        maximum_qos=conn.settings.max_qos_allowed if conn.settings.max_qos_allowed < 2 else None,
+        retain_available=None if conn.settings.retain_available else 0,
         maximum_packet_size=conn.settings.max_packet_size,
         assigned_client_identifier=assigned,
         topic_alias_maximum=conn.settings.max_topic_alias or None,
     )
+
+
+def _will_taken(conn: Connection, will: Will) -> int:
+    """0, or the reason why such a will cannot be published ([MQTT-3.2.2-12], [MQTT-3.2.2-13])."""
+    if will.qos > conn.settings.max_qos_allowed:
+        return ReasonCode.QOS_NOT_SUPPORTED
+    if will.retain and not conn.settings.retain_available:
+        return ReasonCode.RETAIN_NOT_SUPPORTED
+    return 0
 
 
 def _keepalive(conn: Connection, asked: int, code: int) -> tuple[int, int]:

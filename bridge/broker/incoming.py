@@ -58,6 +58,8 @@ def on_publish(conn: Connection, packet: Publish, *, looked: bool = False) -> No
         code = _resolve(conn, packet, properties)
         if code:
             return
+    if conn.restricted and _unsupported(conn, packet):
+        return
     hooks = broker.hooks
     matched = broker.subscriptions.match(packet.topic)
     if matched.reserved:
@@ -123,6 +125,22 @@ def on_publish(conn: Connection, packet: Publish, *, looked: bool = False) -> No
         if session.stored:
             broker.rows.open_id(session, packet.packet_id)
         conn.journal.ack(conn, encoder.encode_pubrec(conn.version, packet.packet_id))
+
+
+def _unsupported(conn: Connection, packet: Publish) -> bool:
+    """Whether the broker has no such QoS or no retained messages, sections 3.2.2.3.4 and 3.2.2.3.5.
+
+    That ends the connection. An MQTT 5 client was told so in CONNACK; an older one cannot be, and must not
+    believe that its message was taken.
+    """
+    settings = conn.settings
+    if packet.qos > settings.max_qos_allowed:
+        conn.fault(ReasonCode.QOS_NOT_SUPPORTED, f"QoS {packet.qos} is above mqtt.max_qos_allowed")
+    elif packet.retain and not settings.retain_available:
+        conn.fault(ReasonCode.RETAIN_NOT_SUPPORTED, "a retained message, and mqtt.retain_available is false")
+    else:
+        return False
+    return True
 
 
 def _look(conn: Connection, client: Client, packet: Publish) -> bool:
@@ -195,11 +213,10 @@ def on_pubrel(conn: Connection, packet: Pubrel) -> None:
     session = conn.session
     if session is None:
         return
-    code = 0
+    # An identifier that is not open was released before: a client that missed the PUBCOMP asks again, and is
+    # told so. 0x92 is "not an error during recovery" (section 3.7.2.1), but client libraries take it for one.
     if packet.packet_id in session.awaiting_rel:
         session.awaiting_rel.discard(packet.packet_id)
         if session.stored:
             conn.broker.rows.close_id(session, packet.packet_id)
-    elif conn.version == 5:
-        code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
-    conn.journal.ack(conn, encoder.encode_pubcomp(conn.version, packet.packet_id, code))
+    conn.journal.ack(conn, encoder.encode_pubcomp(conn.version, packet.packet_id))

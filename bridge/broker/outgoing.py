@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
@@ -250,7 +251,7 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
             if left <= 0 and not delivery.sent:
                 _forget(conn, delivery, packet_id, "expired")  # [MQTT-3.3.2-5]
                 return
-            remaining = max(1, int(left))  # [MQTT-3.3.2-6]
+            remaining = _remaining(left, message.expiry)
         alias = None
         if conn.alias_max_out:
             topic, alias = _alias(conn, topic)
@@ -288,6 +289,12 @@ def _send(conn: Connection, delivery: Delivery, packet_id: int, *, dup: bool = F
     broker.stats.sent += 1
     for on_delivered in broker.hooks.on_delivered:
         on_delivered(cast(Client, conn.client), message, delivery.qos, delivery.retain, dup)
+
+
+def _remaining(left: float, received: int | None) -> int:
+    """The interval as received, less the whole seconds that the message has waited ([MQTT-3.3.2-6])."""
+    remaining = max(1, math.ceil(left))
+    return remaining if received is None else min(remaining, received)
 
 
 def _forget(conn: Connection, delivery: Delivery, packet_id: int, reason: str) -> None:
@@ -328,12 +335,28 @@ def _go_on(conn: Connection, session: Session) -> None:
         drain(conn)
 
 
+def _mismatched(conn: Connection, packet: Puback, delivery: Delivery) -> None:
+    """An acknowledgement that is not the one of the message's QoS, or not yet.
+
+    The exchange cannot go on, as the client takes the message for another one. A protocol violation ends the
+    connection ([MQTT-4.8.0-1] of 3.1.1, [MQTT-4.13.1-1] of 5).
+    """
+    text = f"{type(packet).__name__.upper()} for packet identifier {packet.packet_id}, a message of QoS"
+    text += f" {delivery.qos}"
+    if delivery.qos == 2 and type(packet) is Pubcomp:
+        text += " that had no PUBREC"
+    conn.fault(ReasonCode.PROTOCOL_ERROR, text)
+
+
 def on_puback(conn: Connection, packet: Puback) -> None:
     session = conn.session
     if session is None:
         return
     delivery = session.inflight.get(packet.packet_id)
-    if delivery is None or delivery.qos != 1:
+    if delivery is None:
+        return
+    if delivery.qos != 1:
+        _mismatched(conn, packet, delivery)
         return
     _land(conn.broker, session, delivery, packet.packet_id)
     broker = conn.broker
@@ -350,10 +373,13 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
     if session is None:
         return
     delivery = session.inflight.get(packet.packet_id)
-    if delivery is None or delivery.qos != 2:
-        code = ReasonCode.PACKET_IDENTIFIER_NOT_FOUND if conn.version == 5 else 0
+    if delivery is None:
+        # Its PUBCOMP may have come before: 0x92 would be an error, which this is not (section 3.6.2.1).
         if packet.reason_code < 0x80:
-            conn.journal.answer(conn, encoder.encode_pubrel(conn.version, packet.packet_id, code))
+            conn.journal.answer(conn, encoder.encode_pubrel(conn.version, packet.packet_id))
+        return
+    if delivery.qos != 2:
+        _mismatched(conn, packet, delivery)
         return
     if packet.reason_code >= 0x80:  # [MQTT-4.3.3-4]: the exchange ends here
         _land(conn.broker, session, delivery, packet.packet_id)
@@ -380,7 +406,10 @@ def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
     if session is None:
         return
     delivery = session.inflight.get(packet.packet_id)
-    if delivery is None or not delivery.released:
+    if delivery is None:
+        return
+    if not delivery.released:
+        _mismatched(conn, packet, delivery)
         return
     _land(conn.broker, session, delivery, packet.packet_id)
     if delivery.kept is not None:

@@ -214,7 +214,7 @@ class Broker:
         from those that never came back for theirs.
         """
         if expiry and clientid not in self.sessions and len(self.sessions) >= self.settings.max_sessions:
-            return ReasonCode.QUOTA_EXCEEDED
+            return ReasonCode.SERVER_BUSY
         return 0
 
     def open_session(

@@ -9,6 +9,9 @@ from bridge.mqtt.topics import TopicTree, parse_shared
 
 SYSTEM = "$SYS"
 """The first level of what the broker tells of itself."""
+SHARE = "$share/"
+BRIDGES = "$SYS/broker/connection/"
+BRIDGE_LEVELS = 4  # as slashes, of `$SYS/broker/connection/<name>/state`
 CACHE_TOPICS = 8192
 COSTLY = 64
 """Nodes that a match may visit before that is work of its turn (`Turn.charge`), an eighth of a unit each."""
@@ -42,7 +45,8 @@ class Group:
         count = len(order)
         if not count:
             return None
-        turn = self._turn = (self._turn + 1) % count
+        turn = self._turn % count
+        self._turn = turn + 1
         connected = away = None
         for at in range(turn - count, turn):  # negative places count from the end
             member = order[at]
@@ -51,7 +55,7 @@ class Group:
                     return member
                 connected = connected or member
             elif not member.session.ended:
-                away = member
+                away = away or member
         return connected or away
 
     def living(self) -> bool:
@@ -192,7 +196,19 @@ class Subscriptions:
             elif not value.session.ended:
                 by_session.setdefault(value.session, []).append(value)
         found = [Match(session, subscribed) for session, subscribed in by_session.items()]
-        return Matched(found, groups, is_system(topic))
+        return Matched(found, groups, is_reserved(topic))
+
+
+def is_reserved(topic: str) -> bool:
+    """Whether clients may not publish to a topic: what the broker tells of itself must be its own.
+
+    Nor can one publish to `$share/…`, which is how a subscription is shared: nobody could subscribe to it.
+    A bridge of mosquitto tells whether it is connected on `$SYS/broker/connection/<name>/state`, as its will
+    too, and could not connect without: that is not below our `$SYS/brokers/`.
+    """
+    if not is_system(topic):
+        return topic.startswith(SHARE)
+    return not (topic.startswith(BRIDGES) and topic.endswith("/state") and topic.count("/") == BRIDGE_LEVELS)
 
 
 def is_system(topic: str) -> bool:

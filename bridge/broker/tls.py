@@ -58,6 +58,13 @@ def make_context(listener: Listener) -> ssl.SSLContext:
             context.load_verify_locations(listener.cacertfile)
         except (OSError, ValueError, TypeError) as error:
             raise TlsError(f"{key}.cacertfile: cannot use {listener.cacertfile}: {why(error)}") from None
+        if listener.crlfile is not None:
+            try:
+                context.load_verify_locations(listener.crlfile)
+            except (OSError, ValueError) as error:
+                raise TlsError(f"{key}.crlfile: cannot use {listener.crlfile}: {why(error)}") from None
+            # Of the client's own certificate: lists of authorities above its own are rarely at hand.
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         context.verify_mode = ssl.CERT_REQUIRED if listener.fail_if_no_peer_cert else ssl.CERT_OPTIONAL
     return context
 
@@ -68,7 +75,9 @@ def why(error: BaseException) -> str:
         if error.reason == "PEM_LIB":
             return "no private key and certificate in PEM form, or key_password does not open the key"
         if error.reason is not None:
-            return error.reason.replace("_", " ").lower()
+            reason = error.reason.replace("_", " ").lower()
+            detail = getattr(error, "verify_message", None)  # "CRL has expired"
+            return f"{reason}: {detail}" if detail else reason
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error)
@@ -109,7 +118,8 @@ class Certificates:
     def _signature(self) -> Signature:
         """What tells one state of the files from another."""
         found: list[tuple[int, int, int] | None] = []
-        for path in (self._listener.certfile, self._listener.keyfile, self._listener.cacertfile):
+        one = self._listener
+        for path in (one.certfile, one.keyfile, one.cacertfile, one.crlfile):
             try:
                 stat = path.stat() if path is not None else None
             except OSError:

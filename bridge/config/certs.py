@@ -34,8 +34,8 @@ def check(findings: Findings, values: Mapping[str, tuple[Node, Any]]) -> None:
     `values` are those that were given; that a server needs a key and a certificate is the caller's to say.
     """
     readable = True
-    for name in ("cacertfile", "certfile", "keyfile"):
-        if name in values:
+    for name in ("cacertfile", "crlfile", "certfile", "keyfile"):
+        if values.get(name, (None, None))[1] is not None:
             readable = _readable(findings, *values[name]) and readable
     if not readable:
         return
@@ -46,6 +46,14 @@ def check(findings: Findings, values: Mapping[str, tuple[Node, Any]]) -> None:
         except (ssl.SSLError, OSError, ValueError):
             findings.error(
                 node.place, node.key, f"found {path}, which holds no certificate, expected PEM certificates"
+            )
+    if values.get("crlfile", (None, None))[1] is not None:
+        node, path = values["crlfile"]
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        except (ssl.SSLError, OSError, ValueError):
+            findings.error(
+                node.place, node.key, f"found {path}, which is no certificate revocation list in PEM form"
             )
     if "certfile" in values:
         _pair(findings, values)

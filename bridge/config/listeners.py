@@ -160,6 +160,10 @@ def _check_tls(findings: Findings, node: Node, values: dict[str, tuple[Node, obj
         findings.error(
             verify.place, verify.key, "found true without cacertfile, expected the authority of the clients"
         )
+    revoked = values.get("crlfile")
+    asked = values.get("verify_peer", (node, False))[1] is True
+    if revoked is not None and revoked[1] is not None and not asked:
+        findings.warn(revoked[0], "it has no effect without verify_peer = true: clients show no certificate")
     demand = values.get("fail_if_no_peer_cert", (node, False))
     if demand[1] is True and values.get("verify_peer", (node, False))[1] is not True:
         findings.warn(

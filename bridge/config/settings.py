@@ -312,6 +312,9 @@ class Mqtt(_Block):
     connect_timeout: float = Field(default=10.0, gt=0)  # seconds from accept to CONNECT
     session_expiry_interval: int = Field(default=7200, ge=0)  # cap, and that of a 3.1.1 persistent session; s
     property_size: int = Field(default=65536, ge=64)  # bytes of one packet's properties
+    max_qos_allowed: int = Field(default=2, ge=0, le=2)  # of what clients publish; MQTT 5: Maximum QoS
+    retain_available: bool = True
+    strict_mode: bool = False  # refuse control characters and non-characters in names (section 1.5.4)
     max_connections: int = Field(default=100000, ge=1)
     max_connections_per_address: int | None = Field(default=None, ge=1)  # IPv6: per /64; None: off
     max_publish_rate: float | None = Field(default=None, gt=0)  # messages/s of one client; None: off
@@ -344,6 +347,7 @@ class Listener(_Block):
     certfile: Path | None = None
     keyfile: Path | None = None
     cacertfile: Path | None = None
+    crlfile: Path | None = None  # of clients' certificates that were revoked, from their authority
     key_password: SecretStr | None = None
     verify_peer: bool = False
     fail_if_no_peer_cert: bool = False

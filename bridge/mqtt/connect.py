@@ -14,6 +14,7 @@ from bridge.mqtt.properties import decode_properties
 UNSUPPORTED_PROTOCOL_VERSION = 0x84
 BRIDGE = 0x80  # in the protocol level: mosquitto's bridges set it with 3.1 and 3.1.1
 
+_NAMES = ("MQIsdp", "MQTT")
 _VERSIONS = {("MQIsdp", 3): 3, ("MQTT", 4): 4, ("MQTT", 5): 5}
 
 
@@ -29,7 +30,7 @@ def connect_size_limit(property_size: int) -> int:
 class Protocol(NamedTuple):
     """Protocol name and level, and the position behind them."""
 
-    version: int  # 3, 4 or 5; that of the refusal where `refused` is set
+    version: int  # 3, 4 or 5; that of the refusal where `refused` is set, 0: no answer
     bridge: bool
     refused: ProtocolError | None
     pos: int
@@ -39,7 +40,8 @@ def read_protocol(data: bytes, pos: int, stop: int) -> Protocol:
     """The first fields of a CONNECT, sections 3.1.2.1 and 3.1.2.2.
 
     A protocol name or level that we do not speak is `refused` with 0x84 [MQTT-3.1.2-1] [MQTT-3.1.2-2];
-    `version` is then the one in which the client may understand a CONNACK.
+    `version` is then the one in which the client may understand a CONNACK. Whoever names another protocol
+    would understand none, and gets none.
     """
     name, pos = wire.read_string(data, pos, stop, "CONNECT protocol name")
     level, pos = wire.read_u8(data, pos, stop, "CONNECT protocol level")
@@ -47,7 +49,9 @@ def read_protocol(data: bytes, pos: int, stop: int) -> Protocol:
     version = _VERSIONS.get((name, level & 0x7F if bridge else level))
     if version is not None:
         return Protocol(version, bridge, None, pos)
-    version = 5 if name == "MQTT" and 5 <= level < BRIDGE else 3 if name == "MQIsdp" else 4
+    version = 0
+    if name in _NAMES:
+        version = 5 if name == "MQTT" and 5 <= level < BRIDGE else 3 if name == "MQIsdp" else 4
     refused = ProtocolError(
         UNSUPPORTED_PROTOCOL_VERSION,
         f"CONNECT: protocol {wire.shown(name)} level {level}, expected MQIsdp 3, MQTT 4 or MQTT 5",

@@ -24,17 +24,28 @@ from bridge.mqtt import wire
 from bridge.mqtt.bodies import FROM_CLIENT, FROM_SERVER, Agreement
 from bridge.mqtt.connect import connect_size_limit, decode_connect, read_protocol
 from bridge.mqtt.errors import ProtocolError
-from bridge.mqtt.packets import Packet, Puback, Pubcomp, Publish, Pubrec, Pubrel
+from bridge.mqtt.packets import (
+    Connect,
+    Packet,
+    Puback,
+    Pubcomp,
+    Publish,
+    Pubrec,
+    Pubrel,
+    Subscribe,
+    Unsubscribe,
+)
 from bridge.mqtt.properties import PLACE_NAMES, decode_properties
 
 PACKET_TOO_LARGE = 0x95
 TOPIC_NAME_INVALID = 0x90
+CLIENT_IDENTIFIER_NOT_VALID = 0x85  # [MQTT-3.1.3-8]
 
 TOPIC_CACHE_ENTRIES = 16_384
 TOPIC_CACHE_TOPIC_SIZE = 256  # bytes; longer topics are validated each time
 # Valid topic names by their bytes, so that a repeated one costs one look-up. One cache for all connections
-# with the same `max_topic_levels`, emptied when full: it then has typically 3 MB and at most 11 MB.
-_topic_caches: dict[int, dict[bytes, str]] = {}
+# with the same `max_topic_levels` and `strict`, emptied when full: it has typically 3 MB then, at most 11 MB.
+_topic_caches: dict[tuple[int, bool], dict[bytes, str]] = {}
 
 _ACKNOWLEDGEMENTS: dict[int, type[Puback]] = {0x40: Puback, 0x50: Pubrec, 0x62: Pubrel, 0x70: Pubcomp}
 _FLAGS = {place.PUBREL: 2, place.SUBSCRIBE: 2, place.UNSUBSCRIBE: 2}  # the other packets: 0
@@ -48,7 +59,8 @@ class Decoder:
 
     `max_packet_size` and `property_size` are in bytes: of a whole packet with its fixed header, and of the
     properties in one list. A `server` reads what clients send and the reverse. A server's decoder learns the
-    version from the CONNECT; a client's is told it.
+    version from the CONNECT; a client's is told it. `strict`: names (client ids, user names, topics, topic
+    filters) hold no control characters and no non-characters (sections 1.5.3 of 3.1.1 and 1.5.4 of 5).
     """
 
     __slots__ = (
@@ -62,6 +74,7 @@ class Decoder:
         "needed",
         "property_size",
         "role",
+        "strict",
         "version",
     )
 
@@ -82,6 +95,7 @@ class Decoder:
         property_size: int = 65536,
         role: Literal["server", "client"] = "server",
         max_topic_levels: int = 201,
+        strict: bool = False,
     ) -> None:
         if version not in (0, 3, 4, 5):
             raise ValueError(f"protocol version {version}, expected 3, 4, 5, or 0 before a CONNECT")
@@ -90,6 +104,7 @@ class Decoder:
         self.max_packet_size = max_packet_size
         self.property_size = property_size
         self.max_topic_levels = max_topic_levels
+        self.strict = strict
         self.role = role
         self.version = 0
         self.error = None
@@ -97,7 +112,7 @@ class Decoder:
         self.needed = 0
         self._buffer: bytearray | None = None
         self._agreement: Agreement | None = None
-        self._topics = _topic_caches.setdefault(max_topic_levels, {})
+        self._topics = _topic_caches.setdefault((max_topic_levels, strict), {})
         if version:
             self._agree(version)
 
@@ -262,6 +277,8 @@ class Decoder:
         packet = decode_connect(data, stop, protocol, self.property_size)
         if packet.will is not None:
             self._check_topic(packet.will.topic, "CONNECT will topic")
+        if self.strict:
+            self._check_names(packet)
         if packet.protocol_version == 5 and body - pos > 2 and not data[body - 1]:
             raise _overlong(head)
         return packet
@@ -277,7 +294,23 @@ class Decoder:
         flags = _FLAGS.get(kind, 0)
         if head & 15 != flags and agreed.version > 3:
             raise _bad_flags(head, flags)
-        return decode(data, body, stop, agreed)
+        packet = decode(data, body, stop, agreed)
+        if self.strict:
+            self._check_names(packet)
+        return packet
+
+    def _check_names(self, packet: Packet) -> None:
+        """No control characters and no non-characters: a receiver may close the connection for them."""
+        kind = type(packet)
+        if kind is Connect:
+            wire.check_characters(packet.client_id, "CONNECT client identifier", CLIENT_IDENTIFIER_NOT_VALID)
+            wire.check_characters(packet.username or "", "CONNECT user name")
+        elif kind is Subscribe:
+            for subscription in packet.subscriptions:
+                wire.check_characters(subscription.topic_filter, "SUBSCRIBE topic filter")
+        elif kind is Unsubscribe:
+            for topic_filter in packet.topic_filters:
+                wire.check_characters(topic_filter, "UNSUBSCRIBE topic filter")
 
     def _unexpected(self, kind: int) -> ProtocolError:
         if kind == 0:
@@ -310,6 +343,8 @@ class Decoder:
             code = TOPIC_NAME_INVALID
             text = f"{topic.count('/') + 1} levels, at most {self.max_topic_levels} are taken"
         else:
+            if self.strict:
+                wire.check_characters(topic, what)
             return
         raise ProtocolError(code if self.version == 5 else wire.PROTOCOL, f"{what}: {text}")
 

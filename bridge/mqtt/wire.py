@@ -7,10 +7,19 @@ begins with `what`, the place: "SUBSCRIBE topic filter". Writers raise `ValueErr
 
 from __future__ import annotations
 
+import re
+
 from bridge.mqtt.errors import ProtocolError
 
 MALFORMED = 0x81
 PROTOCOL = 0x82
+
+_DISCOURAGED = re.compile(
+    "[\x01-\x1f\x7f-\x9f\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+"""Control characters and non-characters, U+0000 apart, which no string holds."""
 
 MAX_REMAINING_LENGTH = 268_435_455
 MAX_STRING_SIZE = 65_535
@@ -61,7 +70,7 @@ def decode_string(raw: bytes, what: str) -> str:
     """Well-formed UTF-8 without surrogates [MQTT-1.5.4-1] and U+0000 [MQTT-1.5.4-2].
 
     U+FEFF is a character as any other [MQTT-1.5.4-3]; control characters and non-characters are let in,
-    as the specification only advises against them.
+    as the specification only advises against them (`check_characters`).
     """
     try:
         text = raw.decode()
@@ -73,6 +82,13 @@ def decode_string(raw: bytes, what: str) -> str:
     if "\0" in text:
         raise ProtocolError(MALFORMED, f"{what}: holds U+0000")
     return text
+
+
+def check_characters(text: str, what: str, code: int = MALFORMED) -> None:
+    """Raise for a control character or a non-character, which a string should not hold (section 1.5.4)."""
+    found = _DISCOURAGED.search(text)
+    if found is not None:
+        raise ProtocolError(code, f"{what}: holds U+{ord(found[0]):04X}, and mqtt.strict_mode is on")
 
 
 def read_varint(data: bytes, pos: int, stop: int, what: str) -> tuple[int, int]:

@@ -56,6 +56,20 @@ class Authority:
         cert_file.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
         return cert_file, key_file
 
+    def revoke(self, *certificates: Path, days: float = 1) -> Path:
+        """The authority's list of these revoked certificates, `<folder>/revoked.pem`, good for some days."""
+        now = datetime.datetime.now(datetime.UTC)
+        made = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        made = made.last_update(now - datetime.timedelta(days=2))
+        made = made.next_update(now + datetime.timedelta(days=days))
+        for file in certificates:
+            number = x509.load_pem_x509_certificate(file.read_bytes()).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now)
+            made = made.add_revoked_certificate(entry.build())
+        path = self.folder / "revoked.pem"
+        path.write_bytes(_pem(made.sign(self._key, hashes.SHA256())))
+        return path
+
 
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
@@ -72,5 +86,5 @@ def _builder(
     )
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+def _pem(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes:
+    return signed.public_bytes(serialization.Encoding.PEM)

@@ -375,10 +375,10 @@ async def test_every_byte_that_an_mqtt5_client_gets(broker: Running) -> None:
     assert await client.reader.readexactly(4) == x("50 02 1235")
     client.raw(x("62 02 1235"))
     assert await client.reader.readexactly(4) == x("70 02 1235")
-    client.raw(x("62 02 1235"))
-    assert await client.reader.readexactly(5) == x("70 03 1235 92")
+    client.raw(x("62 02 1235"))  # again: the first PUBCOMP may have been lost
+    assert await client.reader.readexactly(4) == x("70 02 1235")
     client.raw(x("50 02 0009"))
-    assert await client.reader.readexactly(5) == x("62 03 0009 92")
+    assert await client.reader.readexactly(4) == x("62 02 0009")
     client.raw(packet(0xA2, x("fffe"), NONE, "a/+", "b"))
     assert await client.reader.readexactly(7) == x("b0 05 fffe 00 00 11")
     client.raw(x("c0 00"))

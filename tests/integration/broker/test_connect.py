@@ -231,7 +231,8 @@ async def test_a_second_connect(broker: Running, version: int) -> None:
         (b"\0\x04MQTT\x06", b"\x20\x03\0\x84\0"),  # a version to come: MQTT 5's answer
         (b"\0\x04MQTT\x02", b"\x20\x02\0\x01"),
         (b"\0\x06MQIsdp\x04", b"\x20\x02\0\x01"),
-        (b"\0\x04HTTP\x04", b"\x20\x02\0\x01"),
+        (b"\0\x04HTTP\x04", b""),  # no MQTT: it would not understand a CONNACK
+        (b"\0\x03MQT\x05", b""),
     ],
 )
 async def test_an_unsupported_protocol_version(broker: Running, front: bytes, answer: bytes) -> None:
@@ -403,11 +404,14 @@ async def test_max_sessions_bounds_clients_with_ever_new_ids(start: Start, versi
         )
         await client.disconnect()
     client = await broker.connect(
-        "c3", version=version, clean=False, properties=_persistent(version), code=0x97 if version == 5 else 3
+        "c3", version=version, clean=False, properties=_persistent(version), code=0x89 if version == 5 else 3
     )
     await client.wait_closed()
     await broker.connect("c1", version=version, clean=False, properties=_persistent(version))
     assert len(broker.broker.sessions) == 3
+    # `max_connections` bounds those that leave nothing behind.
+    await (await broker.connect("c4", version=version)).disconnect()
+    await broker.until(lambda: len(broker.broker.sessions) == 3)
 
 
 def _persistent(version: int) -> Properties | None:

@@ -115,15 +115,15 @@ async def test_a_qos1_message_that_comes_again_is_a_new_one(broker: Running, ver
 @pytest.mark.mqtt5("3.7.2-1")
 async def test_a_pubrel_for_an_unknown_id(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)
-    client.send(Pubrel(9))
-    assert await client.next() == Pubcomp(9, 0x92 if version == 5 else 0)
+    client.send(Pubrel(9))  # it may have been released before, and PUBCOMP was lost
+    assert await client.next() == Pubcomp(9)
 
 
 async def test_a_pubrel_that_comes_again(broker: Running, version: int) -> None:
     client = await broker.connect("c", version=version)
     await client.publish("a", b"x", 2)
     client.send(Pubrel(1))
-    assert await client.next() == Pubcomp(1, 0x92 if version == 5 else 0)
+    assert await client.next() == Pubcomp(1)
 
 
 async def test_an_open_qos2_id_survives_the_connection(broker: Running, version: int) -> None:

@@ -85,13 +85,39 @@ async def test_acknowledgements_of_unknown_ids_change_nothing(broker: Running, v
     client.send(Puback(7), Pubcomp(7))
     await client.silent()
     client.send(Pubrec(7))
-    assert await client.next() == Pubrel(7, 0x92 if version == 5 else 0)
-    await client.subscribe("a", 1)
-    await client.publish("a", b"x", 1)
+    assert await client.next() == Pubrel(7)
+
+
+@pytest.mark.mqtt3("4.8.0-1")
+@pytest.mark.mqtt5("4.13.1-1")
+@pytest.mark.parametrize(("qos", "answer"), [(1, Pubrec), (1, Pubcomp), (2, Puback), (2, Pubcomp)])
+async def test_an_acknowledgement_of_another_qos_ends_the_connection(
+    broker: Running, version: int, qos: int, answer: type[Puback]
+) -> None:
+    """The client takes the message for another one; it is sent again when the client is back."""
+    session = Properties(session_expiry_interval=100) if version == 5 else None
+    client = await broker.connect("s", version=version, clean=False, properties=session)
+    publisher = await broker.connect("p")
+    await client.subscribe("a", qos)
+    await publisher.publish("a", b"x", qos)
     message = await client.expect(Publish)
-    client.send(Pubcomp(message.packet_id), Pubrec(message.packet_id))  # of the wrong QoS
-    assert await client.next() == Pubrel(message.packet_id, 0x92 if version == 5 else 0)
-    assert message.packet_id in broker.broker.sessions["s"].inflight
+    client.send(answer(message.packet_id))
+    await client.expect_disconnect(0x82)
+    again = await broker.connect("s", version=version, clean=False, properties=session)
+    repeated = await again.expect(Publish)
+    assert (repeated.packet_id, repeated.dup, repeated.payload) == (message.packet_id, True, b"x")
+
+
+async def test_a_puback_after_pubrec_ends_the_connection(broker: Running, version: int) -> None:
+    client = await broker.connect("s", version=version)
+    await client.subscribe("a", 2)
+    publisher = await broker.connect("p")
+    await publisher.publish("a", b"x", 2)
+    message = await client.expect(Publish)
+    client.send(Pubrec(message.packet_id))
+    assert await client.next() == Pubrel(message.packet_id)
+    client.send(Puback(message.packet_id))
+    await client.expect_disconnect(0x82)
 
 
 @pytest.mark.mqtt5("4.3.3-4")

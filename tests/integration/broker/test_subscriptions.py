@@ -386,6 +386,19 @@ async def test_absent_members_get_messages_only_if_nobody_is_there(broker: Runni
     assert (await away.expect(Publish)).payload == b"2"
 
 
+async def test_members_of_a_group_take_turns_from_the_first_on(broker: Running) -> None:
+    members = [await broker.connect(f"m{number}", version=5) for number in range(3)]
+    for member in members:
+        await member.subscribe("$share/g/a")
+    publisher = await broker.connect("p")
+    for number in range(4):
+        await publisher.publish("a", b"%d" % number)
+        message = await members[number % 3].expect(Publish)
+        assert message.payload == b"%d" % number
+    for member in members:
+        await member.silent()
+
+
 async def test_a_shared_subscription_gets_no_retained_messages(broker: Running) -> None:
     client = await broker.connect("c", version=5)  # section 4.8.2
     await client.publish("a/x", b"x", retain=True)

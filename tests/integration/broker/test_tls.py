@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bridge.broker import server
+from bridge.broker import limits, server
 from bridge.broker.certificate import PeerCertificate
 from bridge.broker.client import Client as BrokerClient
 from bridge.broker.connection import Connection
@@ -23,7 +23,7 @@ from bridge.mqtt.packets import Connect, Publish
 from tests.integration import websocket_client
 from tests.integration.broker.running import Running, Start
 from tests.integration.certificates import Authority
-from tests.integration.mqtt_client import Client
+from tests.integration.mqtt_client import Client, Closed
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +141,39 @@ async def test_certificates_that_are_not_taken(
     assert broker.recorder.calls == []
     assert "the TLS handshake failed: peer did not return a certificate" in caplog.text
     assert caplog.text.count("the TLS handshake failed") == 1  # the second within ten seconds is counted
+
+
+async def refused(broker: Running, tls: ssl.SSLContext) -> None:
+    before = broker.broker.stats.handshake_errors
+    with pytest.raises((ssl.SSLError, ConnectionError, Closed)):
+        await Client.connect(broker.port, "c", tls=tls)
+    await broker.until(lambda: broker.broker.stats.handshake_errors == before + 1)
+
+
+async def test_revoked_certificates(
+    start: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list is taken up when it changes, as the certificate is; one that is out of date lets nobody in."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(server, "LOOK_S", 0.2)
+    monkeypatch.setattr(limits, "LOG_S", 0.0)
+    authority = Authority(tmp_path)
+    good, bad = authority.issue("good", client=True), authority.issue("bad", client=True)
+    ask = {"verify_peer": True, "fail_if_no_peer_cert": True, "cacertfile": authority.file}
+    one = listener(authority.issue("server"), **ask, crlfile=authority.revoke(bad[0]))
+    broker = await start(listeners=(one,))
+    await (await broker.connect("good", tls=context(authority, *good))).disconnect()
+    await refused(broker, context(authority, *bad))
+    assert "the TLS handshake failed: certificate verify failed: certificate revoked" in caplog.text
+    authority.revoke(good[0])
+    await broker.until(lambda: "was read again" in caplog.text)
+    await (await broker.connect("bad", tls=context(authority, *bad))).disconnect()
+    await refused(broker, context(authority, *good))
+    caplog.clear()
+    authority.revoke(days=-1)
+    await broker.until(lambda: "was read again" in caplog.text)
+    await refused(broker, context(authority, *good))
+    assert "CRL has expired" in caplog.text
 
 
 async def test_an_encrypted_key(start: Start, authority: Authority) -> None:

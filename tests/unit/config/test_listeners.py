@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bridge.config.listeners import parse_bind
 from bridge.config.settings import Listener
 from bridge.config.units import Bad
+from tests.integration.certificates import Authority
 from tests.unit.config.conftest import FIXTURES, Read
 
 CERTS = FIXTURES / "certs"
@@ -197,6 +200,24 @@ def test_the_settings_of_a_websocket(read: Read) -> None:
 def test_rates(read: Read, text: str, field: str, value: float | None) -> None:
     (one,) = listeners(read, f"listeners.tcp {{ bind = 1883, {text} }}")
     assert getattr(one, field) == value
+
+
+def test_revoked_certificates(read: Read, tmp_path: Path) -> None:
+    crl = Authority(tmp_path).revoke()
+    ask = (
+        f'listeners.ssl {{ crlfile = "{crl}"\ncacertfile = "{CERTS}/cert.pem"\n{FILES}\nverify_peer = true }}'
+    )
+    (one,) = listeners(read, "listeners.tcp.enable = false\n" + ask)
+    assert one.crlfile == crl
+    report = read(ask.replace("true", "false"))
+    assert read.lines(report.messages[0].file.read_text()) == [
+        "1: warning: listeners.ssl.crlfile: it has no effect without verify_peer = true: clients show no certificate"
+    ]
+    crl.write_text("no list")
+    report = read(ask)
+    assert read.lines(report.messages[0].file.read_text()) == [
+        f"1: error: listeners.ssl.crlfile: found {crl}, which is no certificate revocation list in PEM form"
+    ]
 
 
 def test_wss_uses_the_files_of_ssl(read: Read) -> None:

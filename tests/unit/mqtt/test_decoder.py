@@ -59,7 +59,7 @@ def test_the_version_is_known_as_soon_as_the_level_is_read() -> None:
         (x("0004 4d515454 06"), 5),  # a newer version reads the newest CONNACK that we have
         (x("0004 4d515454 03"), 4),
         (x("0006 4d5149736470 06"), 3),
-        (x("0003 666f6f 09"), 4),
+        (x("0003 666f6f 09"), 0),
     ):
         decoder = Decoder(max_packet_size=1000)
         decoder.feed(packet(0x10, front, x("fe")))
