@@ -114,6 +114,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
     origin: str | None = None  # what message ids of the process that it came to begin with; None: of this one
     # Version to its plain QoS 0 packet, made once for a fan-out.
     encoded: dict[int, bytes] | None = None
+    queues: int = 0  # in how many queues of `Waiting` it is
 
     def received(self) -> Properties | None:
         """The properties that it came with, but for the topic alias, which was its connection's."""

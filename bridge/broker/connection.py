@@ -63,6 +63,8 @@ PIECE = 16 * 1024
 """Bytes that are decoded at a time, where more was read at once."""
 LITTLE = 4096
 """Bytes that may wait for their turn without reading being paused."""
+DENSE = 512
+"""Packets of one piece; of more of them each counts as work."""
 UNREAD_ACKS = 64 * 1024
 """Bytes of acknowledgements beyond it that a client may leave unread before it is read no further."""
 _PUBACK = b"\x40\x02"
@@ -242,7 +244,8 @@ class Connection(asyncio.Protocol):
         elif self.pace is not None:
             packets = self.pace.allowed(data)
         elif len(data) <= PIECE:
-            packets = iter(self.decoder.feed(data))
+            found = self.decoder.feed(data)
+            packets = iter(found) if len(found) <= DENSE else self._metered(found)
         else:
             packets = self._pieces(data)
         self._act(packets)
@@ -251,8 +254,19 @@ class Connection(asyncio.Protocol):
         """The packets of much data, which may be a hundred thousand."""
         charge = self.broker.turn.charge
         for at in range(0, len(data), PIECE):
-            yield from self.decoder.feed(data[at : at + PIECE])
-            charge(PIECE // 4)
+            packets = self.decoder.feed(data[at : at + PIECE])
+            if len(packets) <= DENSE:
+                yield from packets
+            else:
+                yield from self._metered(packets)
+            charge(PIECE // 8)
+
+    def _metered(self, packets: list[Any]) -> Iterator[Any]:
+        """Very small packets, of which bytes do not tell the work."""
+        charge = self.broker.turn.charge
+        for at in range(0, len(packets), DENSE):
+            yield from packets[at : at + DENSE]
+            charge(DENSE)
 
     def _act(self, packets: Iterator[Any]) -> None:
         decoder = self.decoder
@@ -359,10 +373,17 @@ class Connection(asyncio.Protocol):
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def pause_writing(self) -> None:
-        self.writable = False
+        if self.writable:
+            self.writable = False
+            self.broker.waiting.bytes += HIGH_WATER
+
+    def _writable(self) -> None:
+        if not self.writable:
+            self.writable = True
+            self.broker.waiting.bytes -= HIGH_WATER
 
     def resume_writing(self) -> None:
-        self.writable = True
+        self._writable()
         self.unread = 0
         if self.closed:
             return
@@ -387,6 +408,7 @@ class Connection(asyncio.Protocol):
         if self.ended and not self.paused:
             self._lost()
             if self.cut:
+                self._writable()
                 self.broker.gone(self)
         if not (
             self.paused
@@ -417,6 +439,7 @@ class Connection(asyncio.Protocol):
             self.ended = self.cut = True  # what it has sent has its turn
             return
         self._lost()
+        self._writable()
         self.pace = None
         self.broker.gone(self)
 

@@ -26,6 +26,8 @@ ALIASES_OUT = 4096
 """Topic aliases made for one client at most; each keeps its topic in memory."""
 ALIAS_TOPIC_SIZE = 1024
 """Characters of a topic that gets an alias at most."""
+INFLIGHT_BYTES = 1 << 20
+"""Bytes in flight to one client beyond which more of them count among what waits (`Waiting`)."""
 UNSENT_BYTES = 256 * 1024
 """Bytes in flight to one client that wait for a commit at most; more stay in its queue."""
 OWED_STEP = 256
@@ -44,6 +46,13 @@ def deliver(conn: Connection, session: Session, delivery: Delivery) -> None:
         len(session.inflight) < conn.peer_receive_maximum
         and session.inflight_bytes < conn.broker.max_mqueue_bytes
     ):
+        if session.inflight_bytes > INFLIGHT_BYTES:
+            waiting = conn.broker.waiting
+            if not waiting.room(delivery.message):
+                enqueue(conn.broker, session, delivery)  # which tells
+                return
+            waiting.add(delivery.message)
+            delivery.counted = True
         _send(conn, delivery, session.launch(delivery))
     else:
         enqueue(conn.broker, session, delivery)
@@ -73,7 +82,7 @@ def keep(broker: Broker, session: Session, delivery: Delivery, kept: Kept) -> bo
         broker.stats.dropped += 1
         give_up(broker, session, delivery, "queue_full")
         return False
-    if not enqueue(broker, session, delivery):
+    if not enqueue(broker, session, delivery, kept=True):
         return False
     broker.queues.claim(kept, session, delivery)
     return True
@@ -91,12 +100,18 @@ def send_launched(session: Session, delivery: Delivery, packet_id: int) -> None:
         drain(conn)
 
 
-def enqueue(broker: Broker, session: Session, delivery: Delivery) -> bool:
+def enqueue(broker: Broker, session: Session, delivery: Delivery, *, kept: bool = False) -> bool:
     """Queue for a session that does not take it now; what a full queue gives up is counted and told.
 
-    Returns whether this one is queued.
+    `kept`: it will be claimed for the session (`Queues.claim`). Returns whether this one is queued.
     """
     settings = broker.settings
+    waiting = broker.waiting
+    if not kept and not waiting.room(delivery.message):
+        broker.queues_full()
+        broker.stats.dropped += 1
+        give_up(broker, session, delivery, "queue_full")
+        return False
     lost = session.enqueue(delivery, settings.max_mqueue_len, settings.max_mqueue_bytes)
     if lost:
         broker.stats.dropped += len(lost)
@@ -106,8 +121,13 @@ def enqueue(broker: Broker, session: Session, delivery: Delivery) -> bool:
                 shown(session.clientid),
             )
         for given_up in lost:
+            if given_up is not delivery:  # of QoS 0, and so not kept
+                waiting.remove(given_up.message)
             give_up(broker, session, given_up, "queue_full")
-        return lost[-1] is not delivery
+        if lost[-1] is delivery:
+            return False
+    if not kept:
+        waiting.add(delivery.message)
     return True
 
 
@@ -116,6 +136,14 @@ def give_up(broker: Broker, session: Session, delivery: Delivery, reason: str) -
     broker.stats.drop(reason)
     for on_delivery_dropped in broker.hooks.on_delivery_dropped:
         on_delivery_dropped(session.client, delivery.message, delivery.qos, delivery.retain, reason)
+
+
+def _land(broker: Broker, session: Session, delivery: Delivery, packet_id: int) -> None:
+    """The delivery is acknowledged, or given up."""
+    session.land(packet_id)
+    if delivery.counted:
+        delivery.counted = False
+        broker.waiting.remove(delivery.message)
 
 
 def _window_open(conn: Connection, session: Session) -> bool:
@@ -139,6 +167,10 @@ def drain(conn: Connection) -> None:
         kept = queue[0].kept
         if kept is None:
             delivery = session.take()
+            if delivery.qos and session.inflight_bytes > INFLIGHT_BYTES:
+                delivery.counted = True
+            else:
+                conn.broker.waiting.remove(delivery.message)
             _send(conn, delivery, session.launch(delivery) if delivery.qos else 0)
             continue
         if session.unsent >= UNSENT_BYTES:
@@ -270,7 +302,7 @@ def _forget(conn: Connection, delivery: Delivery, packet_id: int, reason: str) -
     session = conn.session
     assert session is not None  # noqa: S101
     if packet_id:
-        session.land(packet_id)
+        _land(conn.broker, session, delivery, packet_id)
     if delivery.kept is not None:
         conn.broker.queues.settle(session, delivery)
     give_up(conn.broker, session, delivery, reason)
@@ -327,7 +359,7 @@ def on_puback(conn: Connection, packet: Puback) -> None:
     if delivery.qos != 1:
         _mismatched(conn, packet, delivery)
         return
-    session.land(packet.packet_id)
+    _land(conn.broker, session, delivery, packet.packet_id)
     broker = conn.broker
     if delivery.kept is not None:
         broker.queues.settle(session, delivery)
@@ -351,7 +383,7 @@ def on_pubrec(conn: Connection, packet: Pubrec) -> None:
         _mismatched(conn, packet, delivery)
         return
     if packet.reason_code >= 0x80:  # [MQTT-4.3.3-4]: the exchange ends here
-        session.land(packet.packet_id)
+        _land(conn.broker, session, delivery, packet.packet_id)
         if delivery.kept is not None:
             conn.broker.queues.settle(session, delivery)
         _go_on(conn, session)
@@ -380,7 +412,7 @@ def on_pubcomp(conn: Connection, packet: Pubcomp) -> None:
     if not delivery.released:
         _mismatched(conn, packet, delivery)
         return
-    session.land(packet.packet_id)
+    _land(conn.broker, session, delivery, packet.packet_id)
     if delivery.kept is not None:
         conn.broker.queues.settle(session, delivery)
     _go_on(conn, session)

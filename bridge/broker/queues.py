@@ -35,6 +35,7 @@ from bridge.broker.records import (
     sender_of,
 )
 from bridge.broker.session import Delivery, Session
+from bridge.broker.waiting import DELIVERY_SIZE
 from bridge.journal.batch import Change, Chunk, Put
 from bridge.journal.store import StoreError
 
@@ -52,8 +53,6 @@ LAZY_S = 0.05
 """How much later than an acknowledgement its row is written, at most while there are few."""
 LAZY_ROWS = 256
 """Rows that one commit writes without need, at most."""
-DELIVERY_SIZE = 192
-"""Approximate bytes that one session's place in a message's deliveries takes."""
 SPARSE = 4
 """A chunk is written anew when less than this part of it is needed."""
 SPARSE_BYTES = 8192
@@ -280,6 +279,9 @@ class Queues:
                 self._release(delivery.kept)
                 delivery.kept = None
         if not ends:
+            for delivery in session.queue:
+                if delivery.kept is not None:
+                    self._broker.waiting.add(delivery.message)
             session.disown()
         self._urgent.pop(session, None)
         self._lazy.pop(session, None)

@@ -24,6 +24,7 @@ from bridge.broker.session import Session, will_delay
 from bridge.broker.stats import Stats
 from bridge.broker.subscriptions import Subscriptions
 from bridge.broker.turn import STEP, Turn
+from bridge.broker.waiting import Waiting
 from bridge.config.settings import Listener, Mqtt
 from bridge.journal.batch import Change
 from bridge.journal.journal import Journal
@@ -74,6 +75,7 @@ class Broker:
         self.subscriptions = Subscriptions()
         self.origin = f"{int(clock() * 1000):012X}{secrets.randbits(32):08X}"  # what message ids begin with
         self.queues = Queues(self, settings.max_mqueue_total_bytes)
+        self.waiting = Waiting(settings.max_mqueue_total_bytes)
         self.retained = Retained(settings.max_retained, settings.max_retained_bytes)
         # Retained messages that the broker makes when it is asked for them, by topic filter.
         self.own_retained: Callable[[str], Iterator[Message]] | None = None
@@ -119,7 +121,8 @@ class Broker:
         if now - self._queues_logged > FULL_LOG_S:
             self._queues_logged = now
             log.warning(
-                "mqtt.max_mqueue_total_bytes: the bound is reached, messages to absent clients are lost"
+                "mqtt.max_mqueue_total_bytes: the bound is reached, messages to absent clients, "
+                "or to those that do not read, are lost"
             )
 
     # -- listeners and connections -----------------------------------------------------------------------
@@ -347,6 +350,12 @@ class Broker:
         self.subscriptions.forget_matches()
         self._settle_will(session)
         stored = session.stored
+        for delivery in session.queue:
+            if delivery.kept is None:
+                self.waiting.remove(delivery.message)
+        for delivery in session.inflight.values():
+            if delivery.counted:
+                self.waiting.remove(delivery.message)
         self._forget(session, ends=True)
         if self._unsubscribe(session, stored=stored):
             if stored:

@@ -64,6 +64,7 @@ class Delivery(msgspec.Struct, gc=False, eq=False):
     identifiers: list[int] | None
     kept: Kept | None = None
     released: bool = False
+    counted: bool = False  # in flight, and among what waits (`Waiting`)
     sent: bool = False  # whether it went out before, so that a resend says DUP
 
     def own(self) -> Delivery:

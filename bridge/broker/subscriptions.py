@@ -55,7 +55,7 @@ class Group:
                     return member
                 connected = connected or member
             elif not member.session.ended:
-                away = member
+                away = away or member
         return connected or away
 
     def living(self) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 log = logging.getLogger(__name__)
 
 HOLD_POLL_S = 0.01
-WORK = 8192
+WORK = 4096
 """What may be done for clients in one turn, in units of about two microseconds. Bytes do not tell the work:
 a short packet may go to thousands of subscribers, or begin a handshake of TLS."""
 CONNECT_WORK = 50

@@ -409,6 +409,9 @@ async def test_max_sessions_bounds_clients_with_ever_new_ids(start: Start, versi
     await client.wait_closed()
     await broker.connect("c1", version=version, clean=False, properties=_persistent(version))
     assert len(broker.broker.sessions) == 3
+    # `max_connections` bounds those that leave nothing behind.
+    await (await broker.connect("c4", version=version)).disconnect()
+    await broker.until(lambda: len(broker.broker.sessions) == 3)
 
 
 def _persistent(version: int) -> Properties | None:

@@ -315,3 +315,61 @@ async def test_what_has_ended_needs_no_garbage_collector(
 
 def wire_of(packet: Packet) -> bytes:
     return encoder.encode(packet, 4)
+
+
+async def test_what_is_in_flight_to_those_that_do_not_acknowledge_is_bounded(start: Start) -> None:
+    broker = await start(max_mqueue_total_bytes=3_000_000)
+    waiting = broker.broker.waiting
+    clients = [await broker.connect(f"c{n}") for n in range(4)]
+    for number, client in enumerate(clients):
+        await client.subscribe(f"{number}/#", 1)
+    publisher = await broker.connect("p")
+    for _ in range(100):
+        publisher.send(
+            *[Publish(f"{number}/x", bytes(30_000), 1, packet_id=number + 1) for number in range(4)]
+        )
+        await publisher.ping()
+    held = [broker.broker.sessions[f"c{n}"].inflight_bytes for n in range(4)]
+    assert 2_900_000 < waiting.bytes <= 3_000_000
+    assert sum(held) < 3_000_000 + 4 * 1_100_000
+    for number, client in enumerate(clients[:2]):
+        session = broker.broker.sessions[f"c{number}"]
+        for _ in range(len(session.inflight) + len(session.queue)):
+            client.send(Puback((await client.expect(Publish)).packet_id))
+    await broker.until(lambda: not any(broker.broker.sessions[f"c{n}"].inflight for n in range(2)))
+    for client in clients[2:]:
+        client.abort()
+    await broker.until(lambda: waiting.bytes == 0)
+
+
+async def test_what_waits_for_those_that_do_not_read_is_bounded(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All together, also where each has messages of its own; and what goes, or ends, makes room again."""
+    broker = await start(max_mqueue_total_bytes=3_000_000)
+    waiting = broker.broker.waiting
+    silent = []
+    for number in range(6):
+        clean = number != 5
+        client = await broker.connect(f"c{number}", clean=clean)
+        await client.subscribe(f"{number}/#", number % 2)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        silent.append(client)
+    publisher = await broker.connect("p")
+    for _ in range(200):
+        publisher.send(*[Publish(f"{number}/x", bytes(50_000)) for number in range(6)])
+        await publisher.ping()
+    assert 2_000_000 < waiting.bytes <= 3_000_000
+    assert "mqtt.max_mqueue_total_bytes" in caplog.text
+    assert all(broker.broker.sessions[f"c{n}"].queue_bytes < 3_000_000 for n in range(6))
+    silent[0].writer.transport.resume_reading()  # type: ignore[attr-defined]
+    before = waiting.bytes
+    await broker.until(lambda: waiting.bytes < before)
+    for client in silent[1:]:
+        client.abort()
+    await broker.until(lambda: len(broker.broker.connections) == 2)
+    again = await broker.connect("c5", clean=True)  # its queue ends with its session
+    await again.ping()
+    await broker.until(lambda: not broker.broker.sessions["c0"].queue)
+    await silent[0].ping()
+    await broker.until(lambda: waiting.bytes == 0)
