@@ -54,6 +54,7 @@ from bridge.config.settings import (
     DomainEvents,
     Egress,
     Endpoint,
+    ExHook,
     HttpAuth,
     HttpAuthRequest,
     HttpServer,
@@ -630,6 +631,26 @@ TRACING = Block(
     ),
 )
 
+EXHOOK = Block(
+    "sources.exhook",
+    (
+        ENABLE,
+        Key("bind", TEXT, ExHook, "host"),
+        *_keys(
+            ExHook,
+            {
+                "certfile": PATH,
+                "keyfile": PATH,
+                "cacertfile": PATH,
+                "verify_peer": VERIFY,
+                "max_message_size": SIZE,
+                "max_concurrent_calls": INT,
+                "max_connections": INT,
+            },
+        ),
+    ),
+)
+
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
 
 BLOCKS = (
@@ -655,6 +676,7 @@ BLOCKS = (
     EVENTS,
     LIFT,
     SYS_TOPICS,
+    EXHOOK,
     PROMETHEUS,
     TRACING,
 )
@@ -673,6 +695,7 @@ BLOCK_NAMES = (
     "http_server",
     "events",
     "sys_topics",
+    "sources",
     "prometheus",
     "tracing",
 )

@@ -17,6 +17,7 @@ from bridge.config import (
     http_server,
     listeners,
     publisher,
+    sources,
     webhook,
 )
 from bridge.config.block import build, fields, nearest, read_block
@@ -112,6 +113,7 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
         "webhooks": webhook.read(findings, root, env, known),
         "mqtt_publishers": publisher.read(findings, root, env, known),
         "events": events,
+        "sources": sources.read(findings, root.get("sources")),
         "sys_topics": _sys_topics(findings, root.get("sys_topics")),
         "mqtt": _mqtt(findings, root.get("mqtt")),
         "listeners": listeners.read(findings, root.get("listeners")),

@@ -547,6 +547,26 @@ class DomainEvents(_Block):
     lift: tuple[Lift, ...] = ()  # MQTT messages that are events; the first rule that has the topic
 
 
+class ExHook(_Block):
+    """`sources.exhook`: the gRPC server that EMQX's ExHook calls (bridge.sources.exhook)."""
+
+    host: str = "0.0.0.0"  # noqa: S104  `bind`; EMQX is on other machines
+    port: int = Field(default=9000, ge=0, le=65535)
+    certfile: Path | None = None  # PEM; with it the server speaks TLS
+    keyfile: Path | None = None  # None: in `certfile`
+    cacertfile: Path | None = None  # the authority of EMQX's own certificates
+    verify_peer: bool = False  # whether EMQX has to show one
+    max_message_size: int = Field(default=10 << 20, ge=1024, le=256 << 20)  # bytes of one call
+    max_concurrent_calls: int = Field(default=4096, ge=1, le=100_000)
+    max_connections: int = Field(default=256, ge=1, le=65535)
+
+
+class Sources(_Block):
+    """The `sources` block: other ways in than our own broker."""
+
+    exhook: ExHook | None = None
+
+
 class NodeSettings(_Block):
     """The `node` block: how this HookMQ names itself in bodies."""
 
@@ -572,6 +592,7 @@ class Settings(_Block):
     egress: Egress = Egress()
     events: DomainEvents = DomainEvents()
     sys_topics: SysTopics = SysTopics()
+    sources: Sources = Sources()
     http_server: HttpServer | None = None  # None: there is no HTTP API
     prometheus: Prometheus = Prometheus()
     tracing: Tracing = Tracing()

@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "config": {"mqtt", "events"},
     "broker": {"mqtt", "events", "journal", "config", "telemetry"},
     "delivery": {"events", "journal", "config", "telemetry"},
-    "sources": {"events", "journal", "config", "telemetry"},
+    "sources": {"mqtt", "events", "journal", "config", "telemetry"},
     "traces": {"events", "journal", "config", "delivery", "telemetry"},
     "control": {"mqtt", "events", "journal", "config", "delivery"},
     "commands": {"config", "control", "events", "journal", "terminal"},

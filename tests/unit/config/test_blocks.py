@@ -240,7 +240,7 @@ def test_one_warning_for_each_other_block(read: Read, name: str) -> None:
 def test_an_unknown_block_names_the_nearest(read: Read) -> None:
     assert read.lines("webhok { url = x }\nqwertz = 1") == [
         "1: warning: webhok: unknown key, it has no effect; did you mean webhook?",
-        "2: warning: qwertz: unknown key, it has no effect; known blocks: webhook, webhooks, mqtt_publishers, mqtt, listeners, log, sqlite, auth, egress, node, http_server, events, sys_topics, prometheus, tracing",
+        "2: warning: qwertz: unknown key, it has no effect; known blocks: webhook, webhooks, mqtt_publishers, mqtt, listeners, log, sqlite, auth, egress, node, http_server, events, sys_topics, sources, prometheus, tracing",
     ]
 
 

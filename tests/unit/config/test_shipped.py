@@ -20,6 +20,7 @@ from bridge.config.keys import (
     CREDENTIALS,
     EGRESS,
     EVENTS,
+    EXHOOK,
     HTTP_AUTH,
     HTTP_AUTH_REQUESTS,
     HTTP_SERVER,
@@ -58,6 +59,7 @@ from bridge.config.settings import (
     DomainEvents,
     Egress,
     Endpoint,
+    ExHook,
     HttpAuth,
     HttpAuthRequest,
     HttpServer,
@@ -76,6 +78,7 @@ from bridge.config.settings import (
     Rule,
     Settings,
     Signature,
+    Sources,
     StoreSettings,
     SysEvents,
     SysTopics,
@@ -110,6 +113,8 @@ ELSEWHERE = {
     (Listener, "name"): "listeners.<kind>.<name>",
     (Listener, "port"): "bind",
     (Log, "rotation"): "log.rotation",
+    (ExHook, "port"): "bind",
+    (Sources, "exhook"): "sources.exhook",
     (SysTopics, "events"): "sys_topics.sys_event_messages",
     (Auth, "password"): "auth.password.<user>",
     (DomainEvents, "lift"): "events.lift",
@@ -189,7 +194,7 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
     if block in (SSL, WS, WSS) and key.name == "enable":
         assert node.value is False  # TLS needs files that nobody has at first; one listener is enough
         return
-    off = (HTTP_SERVER, AUTH_JWT, HTTP_AUTH)
+    off = (HTTP_SERVER, AUTH_JWT, HTTP_AUTH, EXHOOK)
     if key is BATCH_ENABLE or (block in off and key.name == "enable"):  # they are off at first
         assert node.value is False
         return
@@ -208,6 +213,7 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
                 "auth.http_auth.acl_req": "http://127.0.0.1:80/mqtt/acl",
                 "listeners.ws": "0.0.0.0:8083/mqtt",
                 "listeners.wss": "0.0.0.0:8086/mqtt",
+                "sources.exhook": "0.0.0.0:9000",
             }[block.name]
         )
         return
@@ -271,7 +277,7 @@ MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
     Auth, AclCache, JwtAuth, HttpAuth, HttpAuthRequest, Egress, DomainEvents, Lift, HttpServer, Receiver,
-    MqttPublisher, SysTopics, SysEvents, Prometheus, Tracing,
+    MqttPublisher, SysTopics, SysEvents, Prometheus, Tracing, ExHook, Sources,
 ]  # fmt: skip
 
 
@@ -323,6 +329,7 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("egress", "", EGRESS),
         ("events", "", EVENTS),
         ("sys_topics", "", SYS_TOPICS),
+        ("sources", "exhook.", EXHOOK),
         ("events", "lift.", LIFT),
         ("mqtt", "", MQTT),
         ("listeners", "", TCP),
@@ -368,6 +375,7 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("egress", (EGRESS,)),
         ("events", (EVENTS, LIFT)),
         ("sys_topics", (SYS_TOPICS,)),
+        ("sources", (EXHOOK,)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL, WS, WSS)),
         ("auth", (AUTH, AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)),
@@ -385,6 +393,7 @@ def test_the_page_explains_no_key_that_is_not_there(title: str, blocks: tuple[Bl
         "webhook.signature": "signature.",
         "webhook.credentials": "credentials.",
         "events.lift": "lift.",
+        "sources.exhook": "exhook.",
     }
     inner |= {b.name: b.name.removeprefix("auth.") + "." for b in (AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)}
     known = {inner.get(b.name, "") + key.name for b in blocks for key in b.keys}

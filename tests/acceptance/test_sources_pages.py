@@ -1,0 +1,39 @@
+"""docs/emqx-exhook.md and docs/sources.md say what the code does: their configurations run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bridge.events.event import HOOK_EVENTS
+from bridge.sources.exhook.happened import HOOKS
+from tests.integration.process import ROOT, HookMQ
+from tests.integration.receiver import Receiver
+from tests.integration.sources.emqx import Emqx
+from tests.integration.sources.test_exhook import port
+
+EXHOOK = (ROOT / "docs" / "emqx-exhook.md").read_text()
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```hocon\n(.*?)```", page, re.DOTALL)
+
+
+async def test_exhook_s_configuration(tmp_path: Path) -> None:
+    (conf,) = blocks(EXHOOK)
+    async with Receiver() as receiver:
+        conf = conf.replace("0.0.0.0:9000", "127.0.0.1:0").replace("http://127.0.0.1:8888", receiver.url())
+        async with HookMQ(tmp_path, conf) as hookmq, Emqx(port(hookmq)) as emqx:
+            assert await emqx.load() == {
+                "message.publish": ["line/#"],
+                "client.connected": [],
+                "client.disconnected": [],
+            }
+            await emqx.publish("line/7/t", b"21.5")
+            assert (await receiver.wait_count(1))[0].json["event"] == "message.publish"
+
+
+def test_exhook_s_page_names_what_does_not_come() -> None:
+    given = {hook.type for hook in HOOKS.values()}
+    row = next(line for line in EXHOOK.splitlines() if "the event as a whole" in line)
+    assert set(re.findall(r"`([a-z_.]+)`", row)) == {kind.dotted for kind in HOOK_EVENTS if kind not in given}
