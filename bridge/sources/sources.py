@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import Settings
 from bridge.events.rules import Rules
 from bridge.journal.journal import Journal
-from bridge.sources.recorder import Recorder
+from bridge.sources.recorder import NotTaken, Recorder
 
 if TYPE_CHECKING:
     from bridge.sources.exhook.server import ExHookServer
+    from bridge.sources.mqtt.bridge import Bridge
+
+STORED_S = 2.0
+"""That the last acknowledgements have at the end of the process."""
 
 
 class SourceError(Exception):
@@ -30,6 +35,7 @@ class Sources:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.exhook: ExHookServer | None = None
+        self.bridges: list[Bridge] = []
         self._settings = settings
         self._recorder = Recorder(journal, rules, loop)
         self._loop = loop
@@ -50,11 +56,28 @@ class Sources:
                 await self.exhook.start()
             except ExHookError as error:
                 raise SourceError(str(error)) from None
+        if self._settings.bridges:
+            from bridge.sources.mqtt.bridge import Bridge, BridgeError  # noqa: PLC0415  as above
+
+            journal = self._recorder.journal
+            for one in self._settings.bridges:
+                try:
+                    self.bridges.append(Bridge(one, self._recorder, journal.store.id))
+                except BridgeError as error:
+                    raise SourceError(str(error)) from None
+            for bridge in self.bridges:
+                bridge.start()
 
     async def stop(self) -> None:
         """Take nothing more; what was taken is answered where the store still allows it."""
         if self.exhook is not None:
             await self.exhook.stop()
+        if self.bridges:
+            with contextlib.suppress(TimeoutError, NotTaken):
+                self._recorder.check()
+                async with asyncio.timeout(STORED_S):
+                    await self._recorder.stored()
+            await asyncio.gather(*[bridge.stop() for bridge in self.bridges])
 
     def rules_changed(self) -> None:
         """Other events are wanted than before."""
@@ -64,9 +87,11 @@ class Sources:
     @property
     def lines(self) -> list[str]:
         """What runs, for the start."""
-        return [] if self.exhook is None else [f"  exhook     {self.exhook.address}"]
+        lines = [] if self.exhook is None else [f"  exhook     {self.exhook.address}"]
+        return lines + [f"  bridge     {one.name}: {one.label}" for one in self.bridges]
 
     @property
     def facts(self) -> dict[str, dict[str, int]]:
         """What `hookmq status` tells of each."""
-        return {} if self.exhook is None else {"exhook": dict(self.exhook.counts)}
+        found = {} if self.exhook is None else {"exhook": dict(self.exhook.counts)}
+        return found | {one.block: {"connected": int(one.connected), **one.counts} for one in self.bridges}

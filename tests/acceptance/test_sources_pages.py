@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from bridge.events.event import HOOK_EVENTS
 from bridge.sources.exhook.happened import HOOKS
+from tests.integration.mqtt_client import Client
 from tests.integration.process import ROOT, HookMQ
 from tests.integration.receiver import Receiver
 from tests.integration.sources.emqx import Emqx
+from tests.integration.sources.mosquitto import Mosquitto
 from tests.integration.sources.test_exhook import port
 
 EXHOOK = (ROOT / "docs" / "emqx-exhook.md").read_text()
@@ -37,3 +40,20 @@ def test_exhook_s_page_names_what_does_not_come() -> None:
     given = {hook.type for hook in HOOKS.values()}
     row = next(line for line in EXHOOK.splitlines() if "the event as a whole" in line)
     assert set(re.findall(r"`([a-z_.]+)`", row)) == {kind.dotted for kind in HOOK_EVENTS if kind not in given}
+
+
+async def test_a_bridge_s_configuration(
+    tmp_path: Path, command: Callable[[str], str], free_port: Callable[[], int]
+) -> None:
+    plain, shared = blocks((ROOT / "docs" / "sources.md").read_text())
+    port = free_port()
+    async with Mosquitto(command("mosquitto"), tmp_path / "mosquitto", port), Receiver() as receiver:
+        hook = plain.partition("\nwebhook")[2]
+        for number, text in enumerate((plain, f"{shared}\nwebhook{hook}")):
+            conf = text.replace("10.0.0.7:1883", f"127.0.0.1:{port}")
+            conf = conf.replace("http://127.0.0.1:8888", receiver.url())
+            async with HookMQ(tmp_path / str(number), conf) as hookmq:
+                await hookmq.said("bridges.mqtt.plant: connected")
+                async with await Client.connect(port, "sensor") as sensor:
+                    await sensor.publish("line/7/t", b"%d" % number, qos=1)
+                await receiver.wait_for(lambda rs, n=number: any(r.json["payload"] == str(n) for r in rs))
