@@ -37,7 +37,7 @@ class Sources:
         self.exhook: ExHookServer | None = None
         self.bridges: list[Bridge] = []
         self._settings = settings
-        self._recorder = Recorder(journal, rules, loop)
+        self.recorder = Recorder(journal, rules, loop)
         self._loop = loop
 
     async def start(self) -> None:
@@ -51,7 +51,7 @@ class Sources:
                 raise SourceError(
                     "sources.exhook: gRPC is not installed, expected the extra: pip install 'hookmq[exhook]'"
                 ) from None
-            self.exhook = ExHookServer(exhook, self._recorder, self._loop)
+            self.exhook = ExHookServer(exhook, self.recorder, self._loop)
             try:
                 await self.exhook.start()
             except ExHookError as error:
@@ -59,10 +59,10 @@ class Sources:
         if self._settings.bridges:
             from bridge.sources.mqtt.bridge import Bridge, BridgeError  # noqa: PLC0415  as above
 
-            journal = self._recorder.journal
+            journal = self.recorder.journal
             for one in self._settings.bridges:
                 try:
-                    self.bridges.append(Bridge(one, self._recorder, journal.store.id))
+                    self.bridges.append(Bridge(one, self.recorder, journal.store.id))
                 except BridgeError as error:
                     raise SourceError(str(error)) from None
             for bridge in self.bridges:
@@ -74,9 +74,9 @@ class Sources:
             await self.exhook.stop()
         if self.bridges:
             with contextlib.suppress(TimeoutError, NotTaken):
-                self._recorder.check()
+                self.recorder.check()
                 async with asyncio.timeout(STORED_S):
-                    await self._recorder.stored()
+                    await self.recorder.stored()
             await asyncio.gather(*[bridge.stop() for bridge in self.bridges])
 
     def rules_changed(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -57,3 +58,10 @@ async def test_a_bridge_s_configuration(
                 async with await Client.connect(port, "sensor") as sensor:
                     await sensor.publish("line/7/t", b"%d" % number, qos=1)
                 await receiver.wait_for(lambda rs, n=number: any(r.json["payload"] == str(n) for r in rs))
+
+
+def test_the_plugin_s_path() -> None:
+    page = (ROOT / "docs" / "sources.md").read_text()
+    (path,) = re.findall(r"  (bridge\.amqtt_plugin\.\w+):\n    conf:", page)
+    module, _, name = path.rpartition(".")
+    assert hasattr(importlib.import_module(module), name)

@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
 # Modules beside the rooms. Those of the first kind put parts together, and no room imports them.
 TOP = {
     "app": {*ROOMS, "logs", "notify"},
+    "amqtt_plugin": {"app", "config", "sources"},
     "cli": {"config", "app", "commands", "listen", "demo", "terminal", "verify"},
     "__main__": {"cli"},
     "demo": {"devices", "listen", "terminal"},
