@@ -137,7 +137,7 @@ async def test_what_was_stored_comes_after_a_kill(tmp_path: Path) -> None:
             for number in range(20):
                 await client.publish("a/b", b"%d" % number, qos=1)
             end = time.monotonic() + 10
-            while (await stored(amqtt)) < 21 and time.monotonic() < end:
+            while (await stored(amqtt)) < 21 and time.monotonic() < end:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             assert await stored(amqtt) == 21  # the client's connection is one of them
             amqtt.kill()

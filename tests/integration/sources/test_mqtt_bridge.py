@@ -102,6 +102,8 @@ async def test_nothing_is_lost(qos: int, tmp_path: Path, mosquitto: Start) -> No
     comes; at QoS 2 each message makes one event."""
     async with mosquitto() as broker, Receiver() as receiver:
         blocks = (
+            # No more than mosquitto's own max_inflight_messages: what it has open beyond that it forgets over
+            # its restart, and sends again under other packet identifiers.
             bridge(broker.port, proto_ver=5, max_inflight_window=50),
             webhook(receiver.url(), "on_message_publish"),
         )
