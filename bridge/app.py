@@ -58,6 +58,7 @@ from bridge.journal.sqlite import SqliteStore
 from bridge.journal.store import StoreError
 from bridge.logs import LogError, configure
 from bridge.notify import Notifier
+from bridge.sources.sources import SourceError, Sources
 from bridge.traces import TracingError
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class App:
         self.mqtt = _within_file_limit(settings, self._connections())
         self.broker = Broker(self.mqtt, self.journal, self.loop)
         self.broker.origin = self.feed.origin
+        self.sources = Sources(settings, self.journal, lambda: self.webhooks.rules, self.loop)
         self.system = SystemTopics(
             self.broker, settings.sys_topics, node=settings.node.shown, version=__version__
         )
@@ -197,6 +199,7 @@ class App:
         """Somebody else wants events, or nobody any more; the hooks are set anew then."""
         self.feed.refusing = self.webhooks.refusing
         self.feed.set_rules(self.webhooks.rules)
+        self.sources.rules_changed()
 
     def _decide_by(self, authentication: Authentication) -> None:
         """From now on this one says who may do what."""
@@ -267,6 +270,10 @@ class App:
         self.webhooks.start()
         self.replays.resume(self.lanes, self.parked)
         await self.broker.serve()
+        try:
+            await self.sources.start()
+        except SourceError as error:
+            raise StartError(str(error)) from None
         if self.admin is not None:
             await self.admin.serve()
         await self._serve_commands()
@@ -284,6 +291,7 @@ class App:
         lines += [f"  listening  {address}" for address in self._opened]
         if self.admin is not None:
             lines.append(f"  http api   {self.admin.address}")
+        lines += self.sources.lines
         for lane in self.lanes[:SHOWN_WEBHOOKS]:
             name = lane.endpoint.name
             kind, name = (
@@ -471,6 +479,7 @@ class App:
                 "sent": stats.sent,
                 "dropped": stats.dropped,
             },
+            "sources": self.sources.facts,
             "lifted": self.lifter.counts if self.lifter is not None and self.settings.events.lift else None,
         }
 
@@ -615,6 +624,9 @@ class App:
             self.admin.stop_accepting()
         self.broker.shut_down()
         self.system.stop()
+        if self.fatal is None:
+            self.journal.flush()
+        await self.sources.stop()
         if self.fatal is None:
             self.journal.flush()
         if self.admin is not None:

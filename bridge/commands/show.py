@@ -30,6 +30,9 @@ def status(store: Path, *, json: bool) -> None:
         f"  messages   {messages['received']:,} received, {messages['rejected']:,} refused, "
         f"{messages['sent']:,} sent to subscribers, {messages['dropped']:,} dropped"
     )
+    for name, counts in found["sources"].items():
+        shown = ", ".join(f"{count:,} {word}" for word, count in counts.items())
+        print(f"  {name:<10} {shown}")
     if found["lifted"]:
         lifted = found["lifted"]
         print(

@@ -8,6 +8,7 @@ from bridge.config.kinds import items
 from bridge.config.node import Node
 from bridge.config.settings import Encoding
 from bridge.config.units import Bad, Kind, Range, plain, quote
+from bridge.mqtt.topics import valid_topic_name
 
 MAX_NOTE = 4096
 """Characters."""
@@ -170,5 +171,16 @@ def _read_version(node: Node, bounds: Range) -> int:
 
 LEVEL_VALUE = Kind("text", _read_level, quote)
 """What a topic's level is made of."""
+
+
+def _read_local_topic(node: Node, bounds: Range) -> str:
+    text = plain(node)
+    if text is None or (text and not valid_topic_name(text)):
+        raise Bad("a topic without + and #, or an empty text")
+    return text
+
+
 MQTT_TEXT = Kind("text", _read_mqtt_text, quote)
+LOCAL_TOPIC = Kind("topic", _read_local_topic, quote)
+"""`local_topic` of a bridge; empty: that of the message."""
 PROTO_VER = Kind("MQTT version", _read_version, str)

@@ -48,11 +48,6 @@ NODE_KEYS = frozenset(
 )  # fmt: skip
 """Keys of EMQX's block `node`."""
 
-NOT_YET: Mapping[str, str] = {
-    "bridges": "accepted, but this version does not connect to other brokers yet: nothing is forwarded",
-}
-"""Blocks of NanoMQ that come with a later version of HookMQ."""
-
 NO_EFFECT: Mapping[str, str] = {
     "system": "accepted, and has no effect here: HookMQ runs one event loop and has no threads to count",
     "preset": "accepted, and has no effect here: HookMQ has no preset sessions; a client makes its own",

@@ -15,6 +15,7 @@ from bridge.config.body_kinds import (
     ENCODING,
     FIELDS,
     LEVEL_VALUE,
+    LOCAL_TOPIC,
     LONG_TEXT,
     METHOD,
     MQTT_TEXT,
@@ -26,7 +27,7 @@ from bridge.config.body_kinds import (
     TYPES,
     URI_REFERENCE,
 )
-from bridge.config.foreign import NO_EFFECT, NOT_YET, WEBHOOK_KEYS
+from bridge.config.foreign import NO_EFFECT, WEBHOOK_KEYS
 from bridge.config.kinds import (
     ADDRESS,
     ENDPOINT_URL,
@@ -48,12 +49,14 @@ from bridge.config.settings import (
     BacklogBound,
     BatchPolicy,
     BreakerPolicy,
+    BridgeSubscription,
     CloudEvents,
     Credentials,
     DeadBound,
     DomainEvents,
     Egress,
     Endpoint,
+    ExHook,
     HttpAuth,
     HttpAuthRequest,
     HttpServer,
@@ -62,6 +65,7 @@ from bridge.config.settings import (
     Listener,
     Log,
     Mqtt,
+    MqttBridge,
     MqttPublisher,
     NodeSettings,
     Prometheus,
@@ -634,6 +638,79 @@ TRACING = Block(
     ),
 )
 
+_NO_EFFECT_HERE = "accepted, and has no effect here"
+MQTT_BRIDGE = Block(
+    "bridges.mqtt.<name>",
+    (
+        ENABLE,
+        *_keys(
+            MqttBridge,
+            {
+                "server": TEXT,
+                "proto_ver": PROTO_VER,
+                "clientid": MQTT_TEXT,
+                "keepalive": WHOLE_SECONDS,
+                "clean_start": BOOL,
+                "username": MQTT_TEXT,
+                "password": SOURCE,
+                "max_inflight_window": INT,
+            },
+        ),
+    ),
+    also={"address": "server", "bridge_mode": "enable", "clean_session": "clean_start"},
+    idle={
+        "forwards": "it has no effect: nothing is forwarded; mqtt_publishers sends events to a broker",
+        **dict.fromkeys(
+            (
+                "alias", "mqueue_len", "max_parallel_processes", "parallel", "max_send_queue_len",
+                "max_recv_queue_len", "resend_interval", "resend_wait", "cancel_timeout", "retry_qos_0",
+                "transparent", "hybrid_bridging", "hybrid_servers", "backoff_max", "will", "conn_properties",
+                "sub_properties", "properties", "tcp", "bind_interface", "quic_keepalive",
+                "quic_idle_timeout", "quic_discon_timeout", "quic_handshake_timeout",
+                "quic_send_idle_timeout", "quic_initial_rtt_ms", "quic_max_ack_delay_ms",
+                "quic_multi_stream", "quic_qos_priority", "quic_0rtt", "congestion_control",
+            ),
+            _NO_EFFECT_HERE,
+        ),
+    },
+    open=frozenset({"subscription", "ssl", "tls"}),
+)  # fmt: skip
+BRIDGE_SUBSCRIPTION = Block(
+    "bridges.mqtt.<name>.subscription",
+    _keys(
+        BridgeSubscription,
+        {
+            "remote_topic": TEXT,
+            "local_topic": LOCAL_TOPIC,
+            "qos": INT,
+            "retain_as_published": BOOL,
+            "retain_handling": INT,
+        },
+    ),
+    also={"topic": "remote_topic"},
+    idle={"retain": _NO_EFFECT_HERE, "suffix": _NO_EFFECT_HERE, "prefix": _NO_EFFECT_HERE},
+)
+
+EXHOOK = Block(
+    "sources.exhook",
+    (
+        ENABLE,
+        Key("bind", TEXT, ExHook, "host"),
+        *_keys(
+            ExHook,
+            {
+                "certfile": PATH,
+                "keyfile": PATH,
+                "cacertfile": PATH,
+                "verify_peer": VERIFY,
+                "max_message_size": SIZE,
+                "max_concurrent_calls": INT,
+                "max_connections": INT,
+            },
+        ),
+    ),
+)
+
 NODE = Block("node", (Key("name", NODE_NAME, NodeSettings, "name"),))
 
 BLOCKS = (
@@ -659,6 +736,9 @@ BLOCKS = (
     EVENTS,
     LIFT,
     SYS_TOPICS,
+    EXHOOK,
+    MQTT_BRIDGE,
+    BRIDGE_SUBSCRIPTION,
     PROMETHEUS,
     TRACING,
 )
@@ -677,8 +757,10 @@ BLOCK_NAMES = (
     "http_server",
     "events",
     "sys_topics",
+    "sources",
+    "bridges",
     "prometheus",
     "tracing",
 )
-ROOTS = (*BLOCK_NAMES, *NOT_YET, *NO_EFFECT)
+ROOTS = (*BLOCK_NAMES, *NO_EFFECT)
 LISTENER_KINDS = tuple(LISTENERS)

@@ -9,6 +9,7 @@ from typing import Any
 
 from bridge.config import (
     auth,
+    bridges,
     classic,
     domain,
     egress,
@@ -17,11 +18,12 @@ from bridge.config import (
     http_server,
     listeners,
     publisher,
+    sources,
     webhook,
 )
 from bridge.config.block import build, fields, nearest, read_block
 from bridge.config.findings import Findings
-from bridge.config.foreign import NO_EFFECT, NODE_KEYS, NOT_YET
+from bridge.config.foreign import NO_EFFECT, NODE_KEYS
 from bridge.config.keys import (
     BLOCK_NAMES,
     LOG,
@@ -100,8 +102,8 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
     for name, node in root.children.items():
         if node.is_null:
             continue
-        if name in NOT_YET or name in NO_EFFECT:
-            findings.warn(node, NOT_YET.get(name) or NO_EFFECT[name])
+        if name in NO_EFFECT:
+            findings.warn(node, NO_EFFECT[name])
         elif name not in ROOTS:
             near = nearest(name, ROOTS)
             hint = f"did you mean {near}?" if near else "known blocks: " + ", ".join(BLOCK_NAMES)
@@ -112,6 +114,8 @@ def _settings(root: Node, env: Mapping[str, str], findings: Findings) -> Setting
         "webhooks": webhook.read(findings, root, env, known),
         "mqtt_publishers": publisher.read(findings, root, env, known),
         "events": events,
+        "sources": sources.read(findings, root.get("sources")),
+        "bridges": bridges.read(findings, root.get("bridges"), env),
         "sys_topics": _sys_topics(findings, root.get("sys_topics")),
         "mqtt": _mqtt(findings, root.get("mqtt")),
         "listeners": listeners.read(findings, root.get("listeners")),

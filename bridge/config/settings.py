@@ -551,6 +551,52 @@ class DomainEvents(_Block):
     lift: tuple[Lift, ...] = ()  # MQTT messages that are events; the first rule that has the topic
 
 
+class ExHook(_Block):
+    """`sources.exhook`: the gRPC server that EMQX's ExHook calls (bridge.sources.exhook)."""
+
+    host: str = "0.0.0.0"  # noqa: S104  `bind`; EMQX is on other machines
+    port: int = Field(default=9000, ge=0, le=65535)
+    certfile: Path | None = None  # PEM; with it the server speaks TLS
+    keyfile: Path | None = None  # None: in `certfile`
+    cacertfile: Path | None = None  # the authority of EMQX's own certificates
+    verify_peer: bool = False  # whether EMQX has to show one
+    max_message_size: int = Field(default=10 << 20, ge=1024, le=256 << 20)  # bytes of one call
+    max_concurrent_calls: int = Field(default=4096, ge=1, le=100_000)
+    max_connections: int = Field(default=256, ge=1, le=65535)
+
+
+class Sources(_Block):
+    """The `sources` block: other ways in than our own broker."""
+
+    exhook: ExHook | None = None
+
+
+class BridgeSubscription(_Block):
+    """One entry of `bridges.mqtt.<name>.subscription`."""
+
+    remote_topic: str  # a topic filter there, also $share/<group>/<filter>
+    local_topic: str = ""  # what the events' topic is to be; empty: as there
+    qos: int = Field(default=1, ge=0, le=2)
+    retain_as_published: bool = True  # this and the next: MQTT 5
+    retain_handling: int = Field(default=0, ge=0, le=2)
+
+
+class MqttBridge(_Block):
+    """`bridges.mqtt.<name>`: another broker as a source (bridge.sources.mqtt)."""
+
+    name: str
+    server: str  # mqtt://host[:port] or mqtts://host[:port]
+    proto_ver: Literal[3, 4, 5] = 4  # as in a CONNECT: MQTT 3.1, 3.1.1, 5
+    clientid: str | None = None  # None: hookmq_<store id>_<name>
+    keepalive: int = Field(default=60, ge=1, le=65535)  # s
+    clean_start: bool = False
+    username: str | None = None
+    password: Secret | None = None
+    max_inflight_window: int = Field(default=1000, ge=1, le=65535)  # messages that wait for us (MQTT 5)
+    tls: Tls | None = None
+    subscription: tuple[BridgeSubscription, ...] = ()
+
+
 class NodeSettings(_Block):
     """The `node` block: how this HookMQ names itself in bodies."""
 
@@ -576,6 +622,8 @@ class Settings(_Block):
     egress: Egress = Egress()
     events: DomainEvents = DomainEvents()
     sys_topics: SysTopics = SysTopics()
+    sources: Sources = Sources()
+    bridges: tuple[MqttBridge, ...] = ()
     http_server: HttpServer | None = None  # None: there is no HTTP API
     prometheus: Prometheus = Prometheus()
     tracing: Tracing = Tracing()

@@ -173,7 +173,8 @@ class CloudEvents:
         if username:
             made["username"] = attribute(username)
         made["qos"] = event.qos
-        made["retain"] = event.retain
+        if event.retain is not None:
+            made["retain"] = event.retain
         made["messageid"] = data.get("id") or f"{seq:032X}"
         if data.get("reason"):
             made["reason"] = data["reason"]

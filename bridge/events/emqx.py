@@ -41,6 +41,15 @@ def host(peername: str) -> str:
     return peername.rpartition(":")[0].strip("[]") or UNDEFINED
 
 
+def _peerhost(event: Event, data: dict[str, Any]) -> str:
+    """The address alone, where it is known."""
+    return event.peername.rpartition(":")[0].strip("[]") or data.get("peerhost") or UNDEFINED
+
+
+def _retain(event: Event) -> bool | str:
+    return UNDEFINED if event.retain is None else event.retain
+
+
 # -- messages: the keys stand in their order, since every publish comes through here ----------------------
 
 
@@ -56,12 +65,12 @@ def _published(seq: int, event: Event, shown: Any, node: str, metadata: dict[str
         "publish_received_at": ts,
         "pub_props": data.get("props") or _NO_PROPS,
         "peername": peername or UNDEFINED,
-        "peerhost": peername.rpartition(":")[0].strip("[]") or UNDEFINED,
+        "peerhost": peername.rpartition(":")[0].strip("[]") or data.get("peerhost") or UNDEFINED,
         "payload": shown,
         "node": node,
         "metadata": metadata,
         "id": data.get("id") or f"{seq:032X}",
-        "flags": {"retain": event.retain, "dup": data.get("dup", False)},
+        "flags": {"retain": _retain(event), "dup": data.get("dup", False)},
         "event": "message.publish",
         "clientid": event.clientid,
         "client_attrs": {},
@@ -70,7 +79,6 @@ def _published(seq: int, event: Event, shown: Any, node: str, metadata: dict[str
 
 def _dropped(seq: int, event: Event, shown: Any, node: str, metadata: dict[str, str]) -> Fields:
     data = event.data or _NO_DATA
-    peername = event.peername
     return {
         "username": event.username or UNDEFINED,
         "topic": event.topic,
@@ -79,13 +87,13 @@ def _dropped(seq: int, event: Event, shown: Any, node: str, metadata: dict[str, 
         "qos": event.qos,
         "publish_received_at": event.ts,
         "pub_props": data.get("props") or _NO_PROPS,
-        "peername": peername or UNDEFINED,
-        "peerhost": host(peername),
+        "peername": event.peername or UNDEFINED,
+        "peerhost": _peerhost(event, data),
         "payload": shown,
         "node": node,
         "metadata": metadata,
         "id": data.get("id") or f"{seq:032X}",
-        "flags": {"retain": event.retain, "dup": data.get("dup", False)},
+        "flags": {"retain": _retain(event), "dup": data.get("dup", False)},
         "event": "message.dropped",
         "clientid": event.clientid,
     }
@@ -102,14 +110,14 @@ def _delivered(seq: int, event: Event, shown: Any, node: str, metadata: dict[str
         "publish_received_at": event.ts,
         "pub_props": data.get("props") or _NO_PROPS,
         "peername": peername or UNDEFINED,
-        "peerhost": host(peername),
+        "peerhost": host(peername) if peername else data.get("to_peerhost") or UNDEFINED,
         "payload": shown,
         "node": node,
         "metadata": metadata,
         "id": data.get("id") or f"{seq:032X}",
         "from_username": event.username or UNDEFINED,
         "from_clientid": event.clientid,
-        "flags": {"retain": event.retain, "dup": data.get("dup", False)},
+        "flags": {"retain": _retain(event), "dup": data.get("dup", False)},
         "event": "message.delivered",
         "clientid": data.get("to_clientid", ""),
     }
@@ -168,7 +176,7 @@ def _protocol(data: dict[str, Any]) -> Fields:
     version = data.get("proto_ver", 4)
     return {
         "sockname": data.get("sockname") or UNDEFINED,
-        "proto_name": "MQIsdp" if version == _MQTT_31 else "MQTT",
+        "proto_name": data.get("proto_name") or ("MQIsdp" if version == _MQTT_31 else "MQTT"),
         "proto_ver": version,
     }
 
@@ -184,7 +192,7 @@ def _connection(data: dict[str, Any]) -> Fields:
 
 def _connect(event: Event, data: dict[str, Any]) -> Fields:
     return _connection(data) | {
-        "peerhost": host(event.peername),
+        "peerhost": _peerhost(event, data),
         "receive_maximum": data.get("receive_maximum", RECEIVE_MAXIMUM),
         "is_bridge": data.get("is_bridge", False),
     }
@@ -192,7 +200,7 @@ def _connect(event: Event, data: dict[str, Any]) -> Fields:
 
 def _connack(event: Event, data: dict[str, Any]) -> Fields:
     reason = data.get("conn_ack", "success")
-    if reason == "success" and data.get("proto_ver", 4) <= 4:
+    if reason == "success" and data.get("proto_ver", 4) in (3, 4):
         reason = "connection_accepted"  # EMQX's name of MQTT 3's return code 0
     return _connection(data) | {
         "reason_code": reason,
@@ -202,7 +210,7 @@ def _connack(event: Event, data: dict[str, Any]) -> Fields:
 
 def _connected(event: Event, data: dict[str, Any]) -> Fields:
     return _connection(data) | {
-        "mountpoint": UNDEFINED,
+        "mountpoint": data.get("mountpoint") or UNDEFINED,
         "receive_maximum": data.get("receive_maximum", RECEIVE_MAXIMUM),
         "is_bridge": data.get("is_bridge", False),
         "connected_at": data.get("connected_at", event.ts),
@@ -235,7 +243,7 @@ def _authn(event: Event, data: dict[str, Any]) -> Fields:
 
 def _authz(event: Event, data: dict[str, Any]) -> Fields:
     return {
-        "peerhost": host(event.peername),
+        "peerhost": _peerhost(event, data),
         "topic": event.topic,
         "action": data.get("action", ""),
         "authz_source": data.get("authz_source", ""),
@@ -250,16 +258,16 @@ def _subscription(event: Event, data: dict[str, Any]) -> Fields:
 
 def _unsubscription(event: Event, data: dict[str, Any], props: str = "unsub_props") -> Fields:
     return {
-        "peerhost": host(event.peername),
+        "peerhost": _peerhost(event, data),
         props: data.get("props") or _NO_PROPS,
         "topic": event.topic,
-        "qos": event.qos,
+        "qos": data.get("qos", event.qos),
         "client_attrs": {},
     }
 
 
 def _session(event: Event, data: dict[str, Any]) -> Fields:
-    return {"peerhost": host(event.peername), "client_attrs": {}}
+    return {"peerhost": _peerhost(event, data), "client_attrs": {}}
 
 
 def _terminated(event: Event, data: dict[str, Any]) -> Fields:
@@ -304,6 +312,8 @@ def make_fields(name: str, origin: Origin, payload: Callable[[bytes], Shown]) ->
             made = message(seq, event, shown, node, metadata)
             if fallback:
                 made["payload_encoding"] = FALLBACK
+            if event.data is not None and "node" in event.data:
+                made["node"] = event.data["node"]
             return made
         other = _OTHERS.get(event.type)
         if other is None:
@@ -312,7 +322,7 @@ def make_fields(name: str, origin: Origin, payload: Callable[[bytes], Shown]) ->
         made = build(event, event.data or _NO_DATA)
         made["event"] = dotted
         made["timestamp"] = event.ts
-        made["node"] = node
+        made["node"] = (event.data or _NO_DATA).get("node") or node
         made["metadata"] = metadata
         made["clientid"] = event.clientid
         made["username"] = event.username or UNDEFINED

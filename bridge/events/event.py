@@ -116,6 +116,10 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     * client_disconnected: sockname, proto_ver, connected_at, props (DISCONNECT)
     * session_subscribed, session_unsubscribed, client_subscribe, client_unsubscribe: props
 
+    An event of another broker (`bridge.sources`) has `"undefined"` for what that broker does not tell, in any
+    of these, and `retain` None; `peerhost` in its data is its client's address where the port is not known,
+    and `node` that broker's name.
+
     A domain event has its type in `topic` (`work_order.created`), the object of its data in `payload`, in the
     form of `bridge.events.js_json`, the name of its source in `clientid`, and in `data` its `id`, its
     `timestamp` (ISO 8601) and the variables of the topic that it came by.
@@ -132,7 +136,7 @@ class Event(msgspec.Struct, array_like=True, gc=False):
     topic: str = ""
     payload: bytes = b""
     qos: int = 0
-    retain: bool = False
+    retain: bool | None = False  # None: the source does not tell
     data: dict[str, Any] | None = None
     trace: str | None = None
 

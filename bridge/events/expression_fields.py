@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from bridge.events.event import MESSAGE_EVENTS, Event, EventType, event_variables
+from bridge.events.interface import UNDEFINED
 from bridge.events.payload import NOT_JSON, parse
 
 MAX_PAYLOAD = 1 << 20
@@ -149,7 +150,10 @@ def _retain(event: Event) -> bool | None:
 
 
 def _dup(event: Event) -> bool | None:
-    return bool(event.data and event.data.get("dup")) if event.type in _MESSAGES else None
+    if event.type not in _MESSAGES:
+        return None
+    dup = event.data.get("dup") if event.data else None
+    return None if dup == UNDEFINED else bool(dup)
 
 
 def _flags(event: Event) -> dict[str, bool | None] | None:
@@ -164,7 +168,11 @@ def _peername(event: Event) -> str | None:
 
 def _peerhost(event: Event) -> str | None:
     peername = _peername(event)
-    return peername.rpartition(":")[0].strip("[]") if peername else None
+    if peername:
+        return peername.rpartition(":")[0].strip("[]")
+    if not event.data:
+        return None
+    return event.data.get("to_peerhost" if event.type in _RECEIVED else "peerhost")
 
 
 def _timestamp(event: Event) -> int:
@@ -182,7 +190,7 @@ def _disconnected_at(event: Event) -> int | None:
 
 def _proto_name(event: Event) -> str | None:
     version = event.data.get("proto_ver") if event.data else None
-    return None if version is None else "MQIsdp" if version == 3 else "MQTT"
+    return None if version in (None, UNDEFINED) else "MQIsdp" if version == 3 else "MQTT"
 
 
 def _reason_code(event: Event) -> str | None:
@@ -190,7 +198,7 @@ def _reason_code(event: Event) -> str | None:
     if not data:
         return None
     code: str | None = data.get("conn_ack")
-    if code == "success" and event.type == EventType.CLIENT_CONNACK and data.get("proto_ver", 4) <= 4:
+    if code == "success" and event.type == EventType.CLIENT_CONNACK and data.get("proto_ver", 4) in (3, 4):
         return "connection_accepted"  # EMQX's name of MQTT 3's return code 0
     return code
 
@@ -205,7 +213,8 @@ def _nothing(event: Event) -> None:
 
 def _from_data(key: str, event: Event) -> Any:
     data = event.data
-    return data.get(key) if data else None
+    found = data.get(key) if data else None
+    return None if found == UNDEFINED else found
 
 
 def _properties(kinds: frozenset[int], key: str, event: Event) -> Any:

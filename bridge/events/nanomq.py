@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 class _Publish(msgspec.Struct, gc=False):
     ts: int
     topic: str
-    retain: bool
+    retain: bool | str
     qos: int
     action: str
     from_username: str
@@ -68,7 +68,7 @@ class _Routed(msgspec.Struct, gc=False):
     from_username: str
     topic: str
     qos: int
-    retain: bool
+    retain: bool | str
     payload: Any
     ts: int
 
@@ -84,7 +84,7 @@ class _Dropped(msgspec.Struct, gc=False):
     from_username: str
     topic: str
     qos: int
-    retain: bool
+    retain: bool | str
     payload: Any
     ts: int
 
@@ -102,7 +102,7 @@ class _DeliveryDropped(msgspec.Struct, gc=False):
     from_username: str
     topic: str
     qos: int
-    retain: bool
+    retain: bool | str
     payload: Any
     ts: int
 
@@ -318,7 +318,7 @@ def _published(event: Event, data: dict[str, Any], username: str, shown: Shown) 
     return (_PublishFallback if fallback else _Publish)(
         event.ts,
         event.topic,
-        event.retain,
+        UNDEFINED if event.retain is None else event.retain,
         event.qos,
         "message_publish",
         username,
@@ -339,7 +339,7 @@ def _routed(
         username,
         event.topic,
         event.qos,
-        event.retain,
+        UNDEFINED if event.retain is None else event.retain,
         payload,
         event.ts,
     )
@@ -358,7 +358,7 @@ def _dropped(event: Event, data: dict[str, Any], username: str, shown: Shown) ->
         username,
         event.topic,
         event.qos,
-        event.retain,
+        UNDEFINED if event.retain is None else event.retain,
         payload,
         event.ts,
     )
@@ -375,7 +375,7 @@ def _delivery_dropped(event: Event, data: dict[str, Any], username: str, shown: 
         username,
         event.topic,
         event.qos,
-        event.retain,
+        UNDEFINED if event.retain is None else event.retain,
         payload,
         event.ts,
     )
@@ -461,7 +461,7 @@ def make_nanomq(
                 new(
                     event.ts,
                     event.topic,
-                    event.retain,
+                    UNDEFINED if event.retain is None else event.retain,
                     event.qos,
                     "message_publish",
                     event.username or UNDEFINED,

@@ -173,6 +173,15 @@ class Rules:
         """The lanes that listen to a type of event that has no topic."""
         return self._all.get(kind, ())
 
+    def filters(self, kind: EventType) -> set[str]:
+        """The topic filters of all rules for a type of event, `#` for a rule without one."""
+        return {
+            "#" if topic is None else topic
+            for filters, _ in self._wanted.values()
+            for other, topic in filters
+            if other is kind
+        }
+
     def cache(self, kind: EventType) -> dict[str, tuple[int, ...]]:
         """The remembered targets by topic, for a caller that looks there before it calls `targets`."""
         return self._caches.setdefault(kind, {})

@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "config": {"mqtt", "events"},
     "broker": {"mqtt", "events", "journal", "config", "telemetry"},
     "delivery": {"events", "journal", "config", "telemetry"},
-    "sources": {"events", "journal", "config", "telemetry"},
+    "sources": {"mqtt", "events", "journal", "config", "telemetry"},
     "traces": {"events", "journal", "config", "delivery", "telemetry"},
     "control": {"mqtt", "events", "journal", "config", "delivery"},
     "commands": {"config", "control", "events", "journal", "terminal"},
@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
 # Modules beside the rooms. Those of the first kind put parts together, and no room imports them.
 TOP = {
     "app": {*ROOMS, "garbage", "logs", "notify"},
+    "amqtt_plugin": {"app", "config", "sources"},
     "cli": {"config", "app", "commands", "listen", "demo", "terminal", "verify"},
     "__main__": {"cli"},
     "demo": {"devices", "listen", "terminal"},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.config.foreign import NO_EFFECT, NOT_YET
+from bridge.config.foreign import NO_EFFECT
 from bridge.config.keys import BLOCKS
 from bridge.config.settings import Log, Mqtt, Rotation, Settings, StoreSettings
 from tests.unit.config.conftest import Read
@@ -230,17 +230,17 @@ def test_misplaced_passwords_are_honoured(read: Read) -> None:
 # --- other blocks -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*NOT_YET, *NO_EFFECT])
+@pytest.mark.parametrize("name", [*NO_EFFECT])
 def test_one_warning_for_each_other_block(read: Read, name: str) -> None:
     assert read.lines(f"\n{name}.a.b {{ c = 1\n d = [ {{ e = 2 }} ] }}") == [
-        f"2: warning: {name}: {(NOT_YET | NO_EFFECT)[name]}"
+        f"2: warning: {name}: {NO_EFFECT[name]}"
     ]
 
 
 def test_an_unknown_block_names_the_nearest(read: Read) -> None:
     assert read.lines("webhok { url = x }\nqwertz = 1") == [
         "1: warning: webhok: unknown key, it has no effect; did you mean webhook?",
-        "2: warning: qwertz: unknown key, it has no effect; known blocks: webhook, webhooks, mqtt_publishers, mqtt, listeners, log, sqlite, auth, egress, node, http_server, events, sys_topics, prometheus, tracing",
+        "2: warning: qwertz: unknown key, it has no effect; known blocks: webhook, webhooks, mqtt_publishers, mqtt, listeners, log, sqlite, auth, egress, node, http_server, events, sys_topics, sources, bridges, prometheus, tracing",
     ]
 
 

@@ -52,7 +52,7 @@ def test_the_stock_file(fixture: Fixture) -> None:
         (57, "sqlite.disk_cache_size"),
         (59, "sqlite.flush_mem_threshold"),
         (60, "sqlite.resend_interval"),
-        (106, "bridges"),
+        (112, "bridges.mqtt.emqx1.forwards"),
         (124, "preset"),
         (129, "rules"),
     ]

@@ -17,15 +17,18 @@ from bridge.config.keys import (
     AUTH_JWT,
     BATCH_ENABLE,
     BLOCKS,
+    BRIDGE_SUBSCRIPTION,
     CREDENTIALS,
     EGRESS,
     EVENTS,
+    EXHOOK,
     HTTP_AUTH,
     HTTP_AUTH_REQUESTS,
     HTTP_SERVER,
     LIFT,
     LOG,
     MQTT,
+    MQTT_BRIDGE,
     MQTT_PUBLISHER,
     NODE,
     PROMETHEUS,
@@ -52,12 +55,14 @@ from bridge.config.settings import (
     BacklogBound,
     BatchPolicy,
     BreakerPolicy,
+    BridgeSubscription,
     CloudEvents,
     Credentials,
     DeadBound,
     DomainEvents,
     Egress,
     Endpoint,
+    ExHook,
     HttpAuth,
     HttpAuthRequest,
     HttpServer,
@@ -66,6 +71,7 @@ from bridge.config.settings import (
     Listener,
     Log,
     Mqtt,
+    MqttBridge,
     MqttPublisher,
     NodeSettings,
     Prometheus,
@@ -76,6 +82,7 @@ from bridge.config.settings import (
     Rule,
     Settings,
     Signature,
+    Sources,
     StoreSettings,
     SysEvents,
     SysTopics,
@@ -110,6 +117,11 @@ ELSEWHERE = {
     (Listener, "name"): "listeners.<kind>.<name>",
     (Listener, "port"): "bind",
     (Log, "rotation"): "log.rotation",
+    (ExHook, "port"): "bind",
+    (Sources, "exhook"): "sources.exhook",
+    (MqttBridge, "name"): "bridges.mqtt.<name>",
+    (MqttBridge, "tls"): "bridges.mqtt.<name>.ssl",
+    (MqttBridge, "subscription"): "bridges.mqtt.<name>.subscription",
     (SysTopics, "events"): "sys_topics.sys_event_messages",
     (Auth, "password"): "auth.password.<user>",
     (DomainEvents, "lift"): "events.lift",
@@ -183,19 +195,27 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
         if key in RECEIVER_KEYS and key.name != "enable":
             return  # it stands there for a webhook
         node = at(publishers(), f"mqtt_publishers.uns.{key.name}")
+    elif block is MQTT_BRIDGE:
+        node = at(bridge_example(), f"bridges.mqtt.plant.{key.name}")
+    elif block is BRIDGE_SUBSCRIPTION:
+        entries = at(bridge_example(), "bridges.mqtt.plant.subscription")
+        assert entries is not None
+        node = at(entries.value[0], key.name)
     else:
         node = at(tree(), f"{block.name}.{key.name}")
     assert node is not None, f"conf/nanomq.conf does not show {block.name}.{key.name}"
     if block in (SSL, WS, WSS) and key.name == "enable":
         assert node.value is False  # TLS needs files that nobody has at first; one listener is enough
         return
-    off = (HTTP_SERVER, AUTH_JWT, HTTP_AUTH)
+    off = (HTTP_SERVER, AUTH_JWT, HTTP_AUTH, EXHOOK)
     if key is BATCH_ENABLE or (block in off and key.name == "enable"):  # they are off at first
         assert node.value is False
         return
     if key.name in ("secret", "scheme"):
         assert node.is_null  # nothing is signed by default
         return
+    if key.name in ("server", "remote_topic") and block in (MQTT_BRIDGE, BRIDGE_SUBSCRIPTION):
+        return  # they have no default
     if key.name in ("url", "bind"):
         assert (
             plain(node)
@@ -208,6 +228,7 @@ def test_every_key_stands_in_it_with_its_default(block: Block, key: Key) -> None
                 "auth.http_auth.acl_req": "http://127.0.0.1:80/mqtt/acl",
                 "listeners.ws": "0.0.0.0:8083/mqtt",
                 "listeners.wss": "0.0.0.0:8086/mqtt",
+                "sources.exhook": "0.0.0.0:9000",
             }[block.name]
         )
         return
@@ -225,6 +246,28 @@ def test_its_example_of_more_webhooks_loads(read: Read) -> None:
     assert shown(report) == []
     assert report.settings is not None
     assert [one.name for one in report.settings.webhooks] == ["line1", "alarms"]
+
+
+def bridge_example() -> Node:
+    """The example of a bridge, which stands behind `##`."""
+    example = CONF.read_text().partition("## bridges.mqtt {\n")[2].partition("\n\n")[0]
+    findings = Findings()
+    root = hocon.read(CONF, "bridges.mqtt {\n" + re.sub(r"(?m)^## ?", "", example), {}, findings)
+    assert findings.messages == []
+    assert root is not None
+    return root
+
+
+def test_its_example_of_a_bridge_is_the_defaults(read: Read) -> None:
+    example = CONF.read_text().partition("## bridges.mqtt {\n")[2].partition("\n\n")[0]
+    report = read("bridges.mqtt {\n" + re.sub(r"(?m)^## ?", "", example))
+    assert shown(report) == []
+    assert report.settings is not None
+    (made,) = report.settings.bridges
+    subscription = (BridgeSubscription(remote_topic="line/#"),)
+    assert made == MqttBridge(
+        name="plant", server="mqtt://broker.plant.example:1883", subscription=subscription
+    )
 
 
 def publishers() -> Node:
@@ -271,7 +314,8 @@ MODELS: list[type[BaseModel]] = [
     Endpoint, BacklogBound, RetryPolicy, DeadBound, BreakerPolicy, RateLimit, BatchPolicy, Signature,
     Credentials, AttemptLog, CloudEvents, NodeSettings, Tls, Mqtt, Listener, Log, Rotation, StoreSettings,
     Auth, AclCache, JwtAuth, HttpAuth, HttpAuthRequest, Egress, DomainEvents, Lift, HttpServer, Receiver,
-    MqttPublisher, SysTopics, SysEvents, Prometheus, Tracing,
+    MqttPublisher, SysTopics, SysEvents, Prometheus, Tracing, ExHook, Sources,
+    MqttBridge, BridgeSubscription,
 ]  # fmt: skip
 
 
@@ -323,6 +367,9 @@ def rows(title: str) -> dict[str, tuple[str, str]]:
         ("egress", "", EGRESS),
         ("events", "", EVENTS),
         ("sys_topics", "", SYS_TOPICS),
+        ("sources", "exhook.", EXHOOK),
+        ("bridges", "", MQTT_BRIDGE),
+        ("bridges", "subscription.", BRIDGE_SUBSCRIPTION),
         ("events", "lift.", LIFT),
         ("mqtt", "", MQTT),
         ("listeners", "", TCP),
@@ -368,6 +415,8 @@ def test_every_key_is_on_the_page_with_its_default(title: str, prefix: str, bloc
         ("egress", (EGRESS,)),
         ("events", (EVENTS, LIFT)),
         ("sys_topics", (SYS_TOPICS,)),
+        ("sources", (EXHOOK,)),
+        ("bridges", (MQTT_BRIDGE, BRIDGE_SUBSCRIPTION)),
         ("mqtt", (MQTT,)),
         ("listeners", (TCP, SSL, WS, WSS)),
         ("auth", (AUTH, AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)),
@@ -385,10 +434,13 @@ def test_the_page_explains_no_key_that_is_not_there(title: str, blocks: tuple[Bl
         "webhook.signature": "signature.",
         "webhook.credentials": "credentials.",
         "events.lift": "lift.",
+        "sources.exhook": "exhook.",
+        "bridges.mqtt.<name>.subscription": "subscription.",
     }
     inner |= {b.name: b.name.removeprefix("auth.") + "." for b in (AUTH_JWT, HTTP_AUTH, *HTTP_AUTH_REQUESTS)}
     known = {inner.get(b.name, "") + key.name for b in blocks for key in b.keys}
     assert set(rows(title)) - known <= {
         "headers.<name>", "events", "triggers", "topics", "password.<user>", "signature", "secrets", "lift",
+        "subscription",
         "acl.rules", "jwt.verify_claims", "http_auth.<request>.headers.<name>", "http_auth.<request>.params",
     }  # fmt: skip
