@@ -37,6 +37,7 @@ from bridge.config.settings import PUBLISHERS, Lift, Listener, Mqtt, MqttPublish
 from bridge.control.protocol import ControlError, socket_path
 from bridge.control.server import ControlServer
 from bridge.control.service import Service
+from bridge.delivery.again import Jobs
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
 from bridge.delivery.dead_bound import DeadBounds
@@ -151,6 +152,7 @@ class App:
             self._trace()
         self.rates = Rates(lambda: self.lanes, self.loop)
         self.replays = Replays(self.journal, self.retention, self._served)
+        self.jobs = Jobs()
         self.api_keys = ApiKeys(self.journal)
         self.admin: AdminServer | None = None
         self.control: ControlServer | None = None
@@ -606,6 +608,7 @@ class App:
         for kind in self._managed:
             kind.stop()
         self.replays.close()
+        self.jobs.close()
         if self.control is not None:
             self.control.close()
         if self.admin is not None:

@@ -11,7 +11,7 @@ from bridge.admin.crud import Crud, told
 from bridge.admin.named import as_problem, found_one, only_members, ready_one
 from bridge.admin.pages import invalid, moment, page_of, read_cursor, write_cursor
 from bridge.admin.problems import Problem, answer
-from bridge.admin.routes import Call, decode_object
+from bridge.admin.routes import Call, Plant, decode_object
 from bridge.config.settings import PUBLISHERS
 from bridge.delivery import lookup
 from bridge.delivery.account import attempt
@@ -41,7 +41,7 @@ SEARCH_S = 0.5
 async def list_logs(call: Call) -> web.Response:
     """Attempts of all, or of one, the latest first."""
     endpoint = call.query.get("endpoint") or None
-    return await _logs(call, None if endpoint is None else _name(call, endpoint))
+    return await _logs(call, None if endpoint is None else lane_name(call.plant, endpoint))
 
 
 async def list_logs_of(call: Call, crud: Crud) -> web.Response:
@@ -58,10 +58,9 @@ async def _logs(call: Call, name: str | None) -> web.Response:
     return answer(_page(call, rows, more))
 
 
-def _name(call: Call, text: str) -> str:
+def lane_name(plant: Plant, text: str) -> str:
     """The name of a lane, by the id of a webhook, or by that name itself: a publisher's is no webhook's id.
     Raises Problem (404)."""
-    plant = call.plant
     with told():
         if text.startswith(PUBLISHERS):
             return plant.publishers.name(plant.publishers.id_of(text))
@@ -236,7 +235,7 @@ async def retry_anywhere(call: Call) -> web.Response:
     plant.journal.commit()
     name = call.query.get("endpoint")
     if name is not None:
-        name = _name(call, name)
+        name = lane_name(plant, name)
     event = plant.journal.store.fetch([seq]).get(seq)
     targets = () if event is None else event.targets
     lanes = [lane for lane in plant.webhooks.lanes if lane.id in targets and name in (None, lane.name)]

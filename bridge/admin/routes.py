@@ -18,6 +18,7 @@ from bridge.broker.hooks import Hooks
 from bridge.broker.server import Broker
 from bridge.broker.system_topics import SystemTopics
 from bridge.config.settings import Settings
+from bridge.delivery.again import Jobs
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.rates import Rates
 from bridge.delivery.replays import Replays
@@ -56,6 +57,7 @@ class Plant(Protocol):
     retention: Retention
     rates: Rates
     replays: Replays
+    jobs: Jobs
     settings: Settings
     admin: AdminServer | None
 

@@ -16,8 +16,9 @@ import msgspec
 from bridge import __version__
 from bridge.config.changes import Reloaded
 from bridge.config.settings import Settings
-from bridge.control import arguments, dead, keys
+from bridge.control import arguments, keys
 from bridge.control.arguments import read
+from bridge.delivery import dead_letters as dead
 from bridge.delivery import lookup
 from bridge.delivery.account import attempt, connection, counters
 from bridge.delivery.attempts import AttemptRecorder

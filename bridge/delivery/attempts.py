@@ -182,7 +182,7 @@ class Attempts:
             event.topic[:TEXT_CHARACTERS],
             event.clientid[:TEXT_CHARACTERS],
             connection.attempt,
-            b"" if connection.row is None else _pack(connection.row.seqs),
+            b"" if connection.row is None or not connection.row.group else _pack(connection.row.seqs),
             outcome,
         )
 
@@ -235,10 +235,7 @@ class Attempts:
 
 
 def _pack(seqs: Sequence[int]) -> bytes:
-    """The events of a group, small while they wait for the disk: the first one, and the steps to the next.
-    Empty for one event alone."""
-    if len(seqs) < 2:
-        return b""
+    """The events of a group, small while they wait for the disk: the first one, and the steps to the next."""
     return msgspec.msgpack.encode((seqs[0], [b - a for a, b in pairwise(seqs)]))
 
 
@@ -399,6 +396,10 @@ class AttemptRecorder:
     ) -> list[dict[str, Any]]:
         """See `AttemptStore.query`. Raises StoreError."""
         return await self._store.query(wanted, limit, below=below, full=full)
+
+    async def members(self, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """See `AttemptStore.members`. Raises StoreError."""
+        return await self._store.members(numbers)
 
     async def stop(self) -> None:
         """Write what is left and close the store."""

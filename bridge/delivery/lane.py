@@ -391,12 +391,12 @@ class Lane(Outcomes):
         self._retries.hurry(seq)
         self.pump()
 
-    def hurry_some(self, seqs: Container[int]) -> int:
-        """Let these events, and the groups that they are in, wait for their next attempt no longer; how many
-        rows that were."""
-        count = self._retries.hurry_some(seqs)
+    def hurry_some(self, seqs: Container[int]) -> set[int]:
+        """Let these events, and the groups that they are in, wait for their next attempt no longer; which
+        events that were."""
+        found = self._retries.hurry_some(seqs)
         self.pump()
-        return count
+        return found
 
     def attempts_to_come(self, seq: int) -> list[tuple[int, int]]:
         """The number of each further attempt of an event that waits for one, and when it is (Unix ms), if all

@@ -147,20 +147,30 @@ class Replay:
 
     async def dead(self, seqs: Iterable[int] | None) -> AsyncIterator[Progress]:
         """These dead letters, or all (None)."""
-        progress = self.progress
         if seqs is not None:
             chosen = sorted(seqs)
-            progress.total = len(chosen)
-            async for told in self._hand_over(chosen, set(chosen)):
-                yield told
+            parts: Iterable[Sequence[int]] = (chosen[i : i + SLICE] for i in range(0, len(chosen), SLICE))
+            total = len(chosen)
         else:
-            progress.total = self._lane.dead
-            for letters in self._letters(0, self._store.head):
-                part = [letter.seq for letter in letters]
-                async for told in self._hand_over(part, set(part)):
+            parts = ([one.seq for one in part] for part in self._letters(0, self._store.head))
+            total = self._lane.dead
+        async for told in self.parts(parts, total):
+            yield told
+
+    async def parts(
+        self, parts: Iterable[Sequence[int]], total: int, *, dead: bool = True
+    ) -> AsyncIterator[Progress]:
+        """Events a slice at a time, `total` in all: dead letters, or whether they are one is looked at."""
+        progress = self.progress
+        progress.total = total
+        store, lane = self._store, self._lane.id
+        for part in parts:
+            if part:
+                letters = part if dead else [seq for seq in part if letter(store, lane, seq) is not None]
+                async for told in self._hand_over(part, set(letters)):
                     yield told
-                progress.done += len(part)
-                await asyncio.sleep(0)
+            progress.done += len(part)
+            await asyncio.sleep(0)
         progress.done = progress.total
         yield progress
 

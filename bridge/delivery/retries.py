@@ -369,20 +369,20 @@ class Retries(RowBook):
         index = self._place(seq)
         return None if index is None else (self.rows[self.heap[index][1]], self.heap[index][0])
 
-    def hurry_some(self, seqs: Container[int]) -> int:
-        """Let these events, and their groups, wait no longer; how many rows that were."""
+    def hurry_some(self, seqs: Container[int]) -> set[int]:
+        """Let these events, and their groups, wait no longer; which events that were."""
         now = self.loop.time()
-        count = 0
+        found: set[int] = set()
         for index, (_, number) in enumerate(self.heap):
-            row = self.rows.get(number)
-            if number in seqs or (row is not None and any(seq in seqs for seq in row.seqs)):
+            row = self.rows[number]
+            if number in seqs or any(seq in seqs for seq in row.seqs):
                 self.heap[index] = (now, number)
-                count += 1
-        if count:
+                found.update(row.seqs)
+        if found:
             heapq.heapify(self.heap)
             if not self.due:
                 self.take_due()
-        return count
+        return found
 
     def waits(self, seq: int) -> bool:
         """Whether an event, or a group of that number, waits for its due time."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from bridge.config.changes import files_digest
-from bridge.config.settings import AnyEndpoint, BacklogBound, DeadBound, MqttPublisher, Settings
+from bridge.config.settings import AnyEndpoint, BacklogBound, DeadBound, MqttPublisher, Settings, Trust
 from bridge.delivery.attempts import AttemptRecorder
 from bridge.delivery.connect import Network
 from bridge.delivery.dead_bound import DeadBounds
@@ -93,6 +93,19 @@ class Served:
             if lane.name == name:
                 return lane
         return next((parked for parked in self.parked if parked.name == name), None)
+
+    def served(self, number: int) -> Lane | None:
+        """The lane of that id, which a reload may have put in another one's place."""
+        return next((lane for lane in self.lanes if lane.id == number), None)
+
+    def known(self, number: int) -> Lane | Parked | None:
+        """The same, or what is kept of it while it is not served."""
+        return self.served(number) or next((one for one in self.parked if one.id == number), None)
+
+    def trust(self, name: str) -> Trust:
+        """Whose an endpoint is."""
+        known, _ = self._known(name)
+        return "operator" if known is None else known.trust
 
     def stale(self, endpoint: AnyEndpoint) -> bool:
         """Whether a file that an endpoint names (a secret, a certificate) holds something else by now."""

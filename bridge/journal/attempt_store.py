@@ -203,6 +203,17 @@ class AttemptStore:
         )
         return found
 
+    async def members(self, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """The events of these groups, by the group's number. Raises StoreError."""
+        wanted = msgspec.json.encode(list(numbers)).decode()
+        sql = (
+            "SELECT json_group_array(json_array(number, first, json(members))) FROM groups"
+            " WHERE number IN (SELECT value FROM json_each(?))"
+        )
+        text = await self._run(lambda database: database.execute(sql, (wanted,)).fetchone()[0])
+        found: list[tuple[int, int, list[int]]] = msgspec.json.decode(text)
+        return {number: [first + offset for offset in offsets] for number, first, offsets in found}
+
     async def search(
         self,
         wanted: Filter,

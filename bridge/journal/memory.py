@@ -16,6 +16,7 @@ from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Batch, Change, Ch
 from bridge.journal.codec import DEAD_OVERHEAD, event_size
 from bridge.journal.store import (
     Backlog,
+    DeadCause,
     DeadLetter,
     DeadTotals,
     LaneState,
@@ -194,6 +195,21 @@ class MemoryStore:
         """See `Store.dead`."""
         rows = [row for (owner, seq), row in sorted(self._dead.items()) if owner == lane and seq > after]
         return rows[:limit]
+
+    def dead_of(self, lane: int, cause: str, after: int, limit: int) -> tuple[list[DeadLetter], int | None]:
+        """See `Store.dead_of`."""
+        window = self.dead(lane, after, limit)
+        end = window[-1].seq if len(window) == limit else None
+        return [row for row in window if row.error.partition(": ")[0] == cause], end
+
+    def dead_causes(self, lane: int, after: int, limit: int) -> tuple[list[DeadCause], int | None]:
+        """See `Store.dead_causes`."""
+        window = self.dead(lane, after, limit)
+        times: dict[str, list[int]] = {}
+        for row in window:
+            times.setdefault(row.error.partition(": ")[0], []).append(row.at)
+        end = window[-1].seq if len(window) == limit else None
+        return [DeadCause(cause, len(at), min(at), max(at)) for cause, at in times.items()], end
 
     def dead_totals(self, lane: int) -> DeadTotals:
         """See `Store.dead_totals`."""

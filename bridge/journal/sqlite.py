@@ -40,6 +40,7 @@ from bridge.journal.sqlite_schema import is_full, store_error
 from bridge.journal.sqlite_space import Space
 from bridge.journal.store import (
     Backlog,
+    DeadCause,
     DeadLetter,
     DeadTotals,
     LaneState,
@@ -70,6 +71,8 @@ _PROBES = 3
 _COMMIT_COST = 4 * schema.PAGE_SIZE
 _CHANGE_COST = 128
 
+_DEAD_WINDOW = "SELECT * FROM dead WHERE lane = :lane AND seq > :after ORDER BY seq LIMIT :limit"
+_CAUSE = "CASE instr(error, ': ') WHEN 0 THEN error ELSE substr(error, 1, instr(error, ': ') - 1) END"
 _INSERT = "INSERT INTO log VALUES (?, ?, ?, ?, ?)"
 _LANES = (
     "SELECT id, name, position, holes, (SELECT count(*) FROM retries WHERE lane = id),"
@@ -476,6 +479,31 @@ class SqliteStore:
         """See `Store.dead_totals`."""
         query = "SELECT letters, bytes FROM dead_totals WHERE lane = ?"
         return DeadTotals(*(self._db.execute(query, (lane,)).fetchone() or (0, 0)))
+
+    @_translated
+    def dead_of(self, lane: int, cause: str, after: int, limit: int) -> tuple[list[DeadLetter], int | None]:
+        """See `Store.dead_of`."""
+        rows = self._db.execute(
+            f"SELECT lane, seq, attempt, at, error FROM ({_DEAD_WINDOW}) WHERE {_CAUSE} = :cause",  # noqa: S608
+            {"lane": lane, "after": after, "limit": limit, "cause": cause},
+        ).fetchall()
+        return [DeadLetter(*row) for row in rows], self._dead_end(lane, after, limit)
+
+    @_translated
+    def dead_causes(self, lane: int, after: int, limit: int) -> tuple[list[DeadCause], int | None]:
+        """See `Store.dead_causes`."""
+        rows = self._db.execute(
+            f"SELECT {_CAUSE}, count(*), min(at), max(at) FROM ({_DEAD_WINDOW}) GROUP BY 1",  # noqa: S608
+            {"lane": lane, "after": after, "limit": limit},
+        ).fetchall()
+        return [DeadCause(*row) for row in rows], self._dead_end(lane, after, limit)
+
+    def _dead_end(self, lane: int, after: int, limit: int) -> int | None:
+        row = self._db.execute(
+            "SELECT seq FROM dead WHERE lane = ? AND seq > ? ORDER BY seq LIMIT 1 OFFSET ?",
+            (lane, after, limit - 1),
+        ).fetchone()
+        return None if row is None else int(row[0])
 
     @_translated
     def oldest_dead(self, lane: int, limit: int) -> list[OldDead]:

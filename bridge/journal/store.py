@@ -71,6 +71,15 @@ class DeadTotals(msgspec.Struct):
     bytes: int
 
 
+class DeadCause(NamedTuple):
+    """Dead letters of one cause: how many, and when the first and the last of them died (Unix ms)."""
+
+    cause: str
+    letters: int
+    first: int
+    last: int
+
+
 class OldDead(NamedTuple):
     """When a dead letter had its last attempt (Unix ms), which it is, and roughly the bytes it takes."""
 
@@ -158,6 +167,15 @@ class Store(Protocol):
 
     def dead_totals(self, lane: int) -> DeadTotals:
         """How many dead letters the lane has, and what they take; without looking at each."""
+
+    def dead_of(self, lane: int, cause: str, after: int, limit: int) -> tuple[list[DeadLetter], int | None]:
+        """Of at most `limit` of the lane's dead letters above the sequence `after`, those of that cause; and
+        the sequence to go on behind, None where there are no more. A cause is what an error begins with, up
+        to the first `: `."""
+
+    def dead_causes(self, lane: int, after: int, limit: int) -> tuple[list[DeadCause], int | None]:
+        """At most `limit` of the lane's dead letters above the sequence `after` by their cause; and the
+        sequence to go on behind, None where there are no more."""
 
     def oldest_dead(self, lane: int, limit: int) -> list[OldDead]:
         """The lane's dead letters that died first, at most `limit`."""

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.journal.batch import INDEX_BITS, MAX_BATCH_EVENTS, Chunk, Cursor, Dead, Put, Retry, Settle
 from bridge.journal.codec import event_size
-from bridge.journal.store import Backlog, DeadLetter, DeadTotals, LaneState, lane_space
+from bridge.journal.store import Backlog, DeadCause, DeadLetter, DeadTotals, LaneState, lane_space
 from tests.contract.store_support import AnyStore, commit, event, make_batch, read_all, until
 
 
@@ -176,6 +176,40 @@ async def test_dead_letters_are_summed_up_and_the_oldest_found(store: AnyStore) 
     commit(store, [], [Settle(a, seqs[2]), Settle(a, seqs[3]), Settle(a, seqs[3])])
     assert store.dead_totals(a) == DeadTotals(0, 0)
     assert store.dead_totals(b).letters == 1
+
+
+async def test_dead_letters_are_grouped_by_cause(store: AnyStore) -> None:
+    a, b = store.lane("a").id, store.lane("b").id
+    seqs = commit(store, [event(str(i), a, b) for i in range(6)])
+    errors = ["status 503: busy: later", "timeout: x", "status 503", "timeout", "", "status 503: no"]
+    letters = [
+        Dead(a, seq, 3, 100 + i, error) for i, (seq, error) in enumerate(zip(seqs, errors, strict=True))
+    ]
+    commit(store, [], [*letters, dead(b, seqs[0])])
+    found, end = store.dead_causes(a, -1, 100)
+    assert sorted(found) == [
+        DeadCause("", 1, 104, 104),
+        DeadCause("status 503", 3, 100, 105),
+        DeadCause("timeout", 2, 101, 103),
+    ]
+    assert end is None
+    first, end = store.dead_causes(a, -1, 4)
+    assert end == seqs[3]
+    rest, end = store.dead_causes(a, seqs[3], 4)
+    assert end is None
+    assert sum(one.letters for one in (*first, *rest)) == 6
+    rows, end = store.dead_of(a, "status 503", -1, 100)
+    assert ([row.seq for row in rows], end) == ([seqs[0], seqs[2], seqs[5]], None)
+    assert rows[0] == DeadLetter(a, seqs[0], 3, 100, "status 503: busy: later")
+    rows, end = store.dead_of(a, "timeout", -1, 2)
+    assert ([row.seq for row in rows], end) == ([seqs[1]], seqs[1])
+    rows, end = store.dead_of(a, "timeout", seqs[1], 2)
+    assert ([row.seq for row in rows], end) == ([seqs[3]], seqs[3])
+    rows, end = store.dead_of(a, "timeout", seqs[3], 2)
+    assert (rows, end) == ([], seqs[5])
+    assert store.dead_of(a, "timeout", seqs[5], 2) == ([], None)
+    assert store.dead_of(a, "status", -1, 100) == ([], None)
+    assert store.dead_causes(b, seqs[0], 100) == ([], None)
 
 
 async def test_dead_letters_are_read_in_pages(store: AnyStore) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.admin.endpoint_schemas import STATES, obj, ref
+from bridge.admin.endpoint_schemas import STATES, obj, page, ref
 
 _TEXT = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -27,6 +27,20 @@ _FIGURES: dict[str, Any] = {
     "oldest_waiting_s": _MAYBE_RATE | {"description": "The age of the oldest; null: none waits."},
     "dead": _COUNT | {"description": "Dead letters."},
     "store_bytes": _COUNT,
+}
+
+_JOB: dict[str, Any] = {
+    "id": _TEXT,
+    "kind": {"enum": ["replay", "purge", "retry"]},
+    "endpoint": {"type": "string", "description": "Empty: several."},
+    "began": _TIME,
+    "state": {"enum": ["running", "done", "stopped", "failed"]},
+    "error": _TEXT,
+    "done": _COUNT | {"description": "Of `total`."},
+    "total": _MAYBE_COUNT | {"description": "null: not known."},
+    "affected": _COUNT | {"description": "Events that are sent again, or are purged."},
+    "skipped": _COUNT,
+    "more": {"type": "boolean", "description": "A bound was reached: there may be more."},
 }
 
 SCHEMAS: dict[str, Any] = {
@@ -132,6 +146,57 @@ SCHEMAS: dict[str, Any] = {
             "body": {"type": "string", "description": "At most 64 KiB of it."},
             "body_bytes": _COUNT,
         }
+    ),
+    "DeadGroup": obj(
+        {"endpoint": _TEXT, "cause": _TEXT, "count": _COUNT, "first": _TIME, "last": _TIME},
+    ),
+    "DeadGroupPage": page("DeadGroup", {"total": _COUNT, "letters": _COUNT}),
+    "DeadLetter": obj(
+        {
+            "id": {"type": "string", "description": "The `webhook-id`."},
+            "endpoint": _TEXT,
+            "cause": _TEXT,
+            "error": _TEXT,
+            "at": _TIME | {"description": "When it had its last attempt."},
+            "attempts": _COUNT,
+            "type": _TEXT,
+            "topic": _TEXT,
+            "clientid": _TEXT,
+        }
+    ),
+    "DeadLetterPage": page("DeadLetter", {"total": _COUNT}),
+    "DeadLettersChosen": {
+        "type": "object",
+        "required": ["endpoint"],
+        "additionalProperties": False,
+        "properties": {
+            "endpoint": _TEXT,
+            "cause": {"type": ["string", "null"]},
+            "ids": {
+                "type": ["array", "null"],
+                "items": _TEXT,
+                "minItems": 1,
+                "maxItems": 10000,
+                "description": "In place of a cause; without both all of them.",
+            },
+        },
+    },
+    "LogFilter": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            **{
+                name: {"type": ["string", "null"]}
+                for name in ("endpoint", "type", "status", "client", "topic")
+            },
+            "since": {"type": ["string", "null"], "format": "date-time"},
+            "until": {"type": ["string", "null"], "format": "date-time"},
+        },
+    },
+    "Job": obj(_JOB),
+    "JobBegun": obj(
+        _JOB,
+        {name: _COUNT | {"description": "As `affected`."} for name in ("replayed", "purged", "retried")},
     ),
     "TailEvent": obj(
         {

@@ -1,10 +1,14 @@
-"""Dead letters: grouped, listed, shown, found and given up. Whatever is long yields in between."""
+"""Dead letters: grouped, listed, shown, found and given up, for the command line and for the HTTP API.
+Whatever is long yields in between.
+
+The cause of a dead letter is what its last error begins with: `status 503`, `timeout`, `connect`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from bridge.delivery.errors import Refused
@@ -15,9 +19,14 @@ from bridge.delivery.replay import SLICE, letter, letters
 from bridge.events.event import Event, EventType
 from bridge.journal.batch import Settle
 from bridge.journal.journal import Journal
-from bridge.journal.store import DeadLetter, Store
+from bridge.journal.store import DeadCause, DeadLetter, Store
 
 MAX_GROUPS = 1000
+MAX_CAUSES = 100
+"""Of one endpoint."""
+OTHERS = "others"
+WINDOW = 2000
+"""Dead letters that are looked at in one turn of the loop for their cause: some milliseconds."""
 MAX_SHOWN = 256 << 10
 """Characters of a payload, and of a body, that are shown."""
 MAX_IDS = 10_000
@@ -107,23 +116,68 @@ def find(store: Store, lanes: Sequence[Some], ids: Sequence[str]) -> list[tuple[
     return found
 
 
+def of_cause(store: Store, lane: int, cause: str | None) -> Iterator[list[int]]:
+    """A lane's dead letters of a cause, or all (None), a slice at a time; slices may be empty."""
+    after: int | None = -1
+    while after is not None:
+        if cause is None:
+            found = store.dead(lane, after, SLICE)
+            after = found[-1].seq if len(found) == SLICE else None
+        else:
+            found, after = store.dead_of(lane, cause, after, WINDOW)
+        yield [one.seq for one in found]
+
+
+async def causes(store: Store, lane: int) -> dict[str, DeadCause]:
+    """A lane's dead letters by their cause; causes beyond `MAX_CAUSES` are not told apart."""
+    found: dict[str, DeadCause] = {}
+    after: int | None = -1
+    while after is not None:
+        part, after = store.dead_causes(lane, after, WINDOW)
+        for one in part:
+            cause = one.cause if one.cause in found or len(found) < MAX_CAUSES else OTHERS
+            known = found.get(cause)
+            found[cause] = (
+                one._replace(cause=cause)
+                if known is None
+                else DeadCause(
+                    cause, known.letters + one.letters, min(known.first, one.first), max(known.last, one.last)
+                )
+            )
+        await asyncio.sleep(0)
+    return found
+
+
 async def purge(
     journal: Journal,
     lane: Lane | Parked,
     seqs: Sequence[int] | None,
     known: Callable[[int], Lane | Parked | None],
 ) -> AsyncGenerator[int, None]:
-    """Give up these dead letters of a lane, or all (None); yields how many went, slice by slice.
-
-    `known` gives what has come in the place of the lane with an id, by a reload.
-    """
-    store = journal.store
+    """Give up these dead letters of a lane, or all (None); see `purge_parts`."""
     parts: Iterable[Sequence[int]] = (
-        ([letter.seq for letter in part] for part in letters(store, lane.id, 0, store.head))
+        of_cause(journal.store, lane.id, None)
         if seqs is None
         else (seqs[i : i + SLICE] for i in range(0, len(seqs), SLICE))
     )
+    async for gone in purge_parts(journal, lane, parts, known):
+        yield gone
+
+
+async def purge_parts(
+    journal: Journal,
+    lane: Lane | Parked,
+    parts: Iterable[Sequence[int]],
+    known: Callable[[int], Lane | Parked | None],
+) -> AsyncGenerator[int, None]:
+    """Give up these dead letters of a lane; yields how many went, slice by slice.
+
+    `known` gives what has come in the place of the lane with an id, by a reload.
+    """
     for part in parts:
+        if not part:
+            await asyncio.sleep(0)
+            continue
         while journal.stalled:  # noqa: ASYNC110  nothing announces it to one who asks only now and then
             await asyncio.sleep(STALLED_S)
         lane = known(lane.id) or lane
