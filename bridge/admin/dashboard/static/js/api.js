@@ -112,6 +112,7 @@ export const paths = {
   types: "/api/v2/webhooks/event-types",
   dead: "/api/v2/dead-letters",
   deadGroups: "/api/v2/dead-letters/groups",
+  job: (id) => `/api/v2/jobs/${encodeURIComponent(id)}`,
   clients: "/api/v4/clients",
   client: (id) => `/api/v4/clients/${encodeURIComponent(id)}`,
   subscriptions: "/api/v4/subscriptions",

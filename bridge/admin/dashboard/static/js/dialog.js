@@ -54,9 +54,9 @@ function outside(element, event) {
 }
 
 /**
- * Ask before something is done; the promise says whether it was. `work` runs while the dialog is open, and
- * its error is shown there. `typed`: what has to be typed first, for what cannot be taken back.
- * @param {{title: string, text: any, action: string, danger?: boolean, typed?: string, work: () => Promise<any>}} options
+ * Ask before something is done; the promise says whether it was. `work` runs while the dialog is open; it is
+ * given a place there for its progress, and its error is shown there. `typed`: what has to be typed first, for what cannot be taken back.
+ * @param {{title: string, text: any, action: string, danger?: boolean, typed?: string, work: (place: HTMLElement) => Promise<any>}} options
  */
 export function confirm({ title, text, action, danger = false, typed = "", work }) {
   return new Promise((resolve) => {
@@ -70,7 +70,7 @@ export function confirm({ title, text, action, danger = false, typed = "", work 
     go.addEventListener("click", () =>
       busy(go, async () => {
         try {
-          await work();
+          await work(faults);
           done = true;
           dialog.close();
         } catch (error) {

@@ -3,11 +3,12 @@
 import * as api from "../api.js";
 import { fromCell, timeCell } from "../cells.js";
 import { openDelivery } from "../delivery.js";
+import { followed, tell } from "../jobs.js";
 import { confirm } from "../dialog.js";
 import { add, h } from "../dom.js";
 import * as f from "../format.js";
 import { createTable, cursorList, filterBar, noMatch } from "../table.js";
-import { button, emptyState, toast } from "../ui.js";
+import { button, emptyState } from "../ui.js";
 import { endpointLink, know, nameOf } from "../names.js";
 import { suggestEndpoints } from "../suggest.js";
 
@@ -80,9 +81,8 @@ function replay(ctx, what, n, after) {
     title: "Replay these dead letters?",
     text: `${f.plural(n, "event")} will be sent again, with ${n === 1 ? "its id" : "their ids"}.`,
     action: "Replay",
-    work: async () => {
-      const done = await api.post(`${api.paths.dead}/replay`, what);
-      toast("ok", `${f.plural(done.replayed ?? done.count ?? n, "event")} will be sent again.`);
+    work: async (place) => {
+      tell(await followed(await api.post(`${api.paths.dead}/replay`, what), place), "will be sent again");
       after();
     },
   });
@@ -96,9 +96,8 @@ function purge(ctx, what, n, after) {
     action: "Purge",
     danger: true,
     typed: n > 100 ? "purge" : "",
-    work: async () => {
-      const done = await api.post(`${api.paths.dead}/purge`, what);
-      toast("ok", `${f.plural(done.purged ?? done.count ?? n, "dead letter")} purged.`);
+    work: async (place) => {
+      tell(await followed(await api.post(`${api.paths.dead}/purge`, what), place), "purged", "dead letter");
       after();
     },
   });
@@ -133,8 +132,8 @@ async function letters(ctx) {
     purgeButton.lastElementChild.textContent = picked.size ? `Purge ${picked.size}` : "Purge all";
   }
 
-  const open = (row) => openDelivery(ctx, endpoint, row.id || row.delivery, { onretry: () => list.refresh({ quiet: true }) });
-  const key = (row) => row.id || row.delivery;
+  const open = (row) => openDelivery(ctx, endpoint, row.id, { onretry: () => list.refresh({ quiet: true }) });
+  const key = (row) => row.id;
   const table = createTable({
     caption: "Dead letters",
     rowKey: key,
@@ -156,11 +155,11 @@ async function letters(ctx) {
             },
           }),
       },
-      { key: "at", label: "Given up", head: true, className: "cell-time", cell: (row) => timeCell(row.at || row.dead_since, () => open(row)) },
+      { key: "at", label: "Given up", head: true, className: "cell-time", cell: (row) => timeCell(row.at, () => open(row)) },
       { key: "type", label: "Event", className: "cell-type", cell: (row) => row.type },
       { key: "from", label: "Client and topic", className: "cell-from", cell: fromCell },
-      { key: "attempts", label: "Attempts", className: "num", cell: (row) => f.count(row.attempts ?? row.attempt) },
-      { key: "error", label: "Last error", className: "cell-error", cell: (row) => row.error || "" },
+      { key: "attempts", label: "Attempts", className: "num", cell: (row) => f.count(row.attempts) },
+      { key: "error", label: "Last error", className: "cell-error", cell: (row) => row.error },
     ].filter(Boolean),
     empty: () => emptyState("None is left", "They were sent again, purged, or have gone by age.", h("a", { class: "button", href: "#/dead" }, "All dead letters")),
   });

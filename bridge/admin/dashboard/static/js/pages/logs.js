@@ -7,8 +7,9 @@ import { h } from "../dom.js";
 import { checkbox } from "../form.js";
 import * as f from "../format.js";
 import { createTable, cursorList, filterBar, noMatch } from "../table.js";
-import { button, emptyState, outcomeChip, toast } from "../ui.js";
+import { button, emptyState, outcomeChip } from "../ui.js";
 import { openDelivery } from "../delivery.js";
+import { followed, tell } from "../jobs.js";
 import { endpointLink, know } from "../names.js";
 import { suggestEndpoints, suggestTypes } from "../suggest.js";
 
@@ -111,10 +112,8 @@ export async function page(ctx) {
           : h("p", null, h("strong", null, "No filter is set: this means everything that failed.")),
       ),
       action: "Retry them",
-      work: async () => {
-        const done = await api.post(api.paths.retryLogs, clean(values));
-        const n = done.retried ?? done.count ?? 0;
-        toast(n ? "ok" : "info", n ? `${f.plural(n, "event")} will be sent again.` : "Nothing of this can be sent again.");
+      work: async (place) => {
+        tell(await followed(await api.post(api.paths.retryLogs, clean(values)), place), "will be sent again");
         list.refresh({ quiet: true });
       },
     });
