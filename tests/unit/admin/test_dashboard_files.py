@@ -21,7 +21,7 @@ FORBIDDEN = {
     "a handler as text": r"setAttribute\(\s*[\"']on",
     "a place outside": r"[\"'`](?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z0-9-]+\.(?!example)[a-z]{2,}",
 }
-MAX_BYTES = 250_000
+MAX_BYTES = 300_000
 """Of all files together, so that the first page is there at once on a slow line."""
 
 
