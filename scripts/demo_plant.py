@@ -200,6 +200,13 @@ mqtt_publishers.headquarters {{
                 "retry": {"schedule": [0]},
                 "format": "cloudevents",
             },
+            "gateway": {
+                "url": f"http://127.0.0.1:{self.unreachable}/events",
+                "events": [{"event": "on_message_publish", "topic": "plant/+/+/weight"}],
+                "description": "Packing line gateway",
+                "retry": {"schedule": [0]},
+                "breaker": {"failures": 20},
+            },
             "andon": {
                 "url": url["andon"]("/board"),
                 "events": [{"event": "on_message_publish", "topic": "plant/+/+/status"}],

@@ -103,7 +103,7 @@ class Visitor:
         return self.page.locator("tbody tr").filter(has_text=text)
 
     async def audit(self, *rules: str) -> list[str]:
-        """What axe-core finds that is serious or critical, a line for each element; by these rules, or all."""
+        """What axe-core finds that is serious or critical, a line for each element; all rules, or these."""
         if not await self.page.evaluate("() => 'axe' in window"):
             # Evaluated, not added as a script: the page's own policy stays in force, and forbids that.
             await self.page.evaluate(AXE.read_text())

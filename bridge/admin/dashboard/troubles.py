@@ -63,11 +63,11 @@ class GivenUp:
 
 
 def title(lane: Lane | Parked) -> str:
-    """What people call an endpoint: its description and its id."""
+    """What people call an endpoint: its description, else its id. The link has the id."""
     note = lane.endpoint.note if isinstance(lane, Lane) else lane.note
     name = lane.name.removeprefix(PUBLISHERS)
     kind = "Publisher" if lane.name.startswith(PUBLISHERS) else "Endpoint"
-    return f"{kind} {note[:100]} ({name})" if note else f"{kind} {name}"
+    return f"{kind} “{note[:100]}”" if note else f"{kind} {name}"
 
 
 def link(lane: Lane | Parked) -> str:

@@ -116,7 +116,7 @@ async def test_what_is_wrong_in_words(tmp_path: Path) -> None:
 
         found = await overview(api, all_there)
         by_text = {one["text"]: one for one in found["problems"]}
-        failing = next(one for text, one in by_text.items() if text.startswith("Endpoint ERP (default) has"))
+        failing = next(one for text, one in by_text.items() if text.startswith("Endpoint “ERP” has"))
         assert failing["severity"] == "error"
         assert "the last time with status 500" in failing["text"]
         assert failing["link"] == "#/endpoints/default"
@@ -132,11 +132,11 @@ async def test_what_is_wrong_in_words(tmp_path: Path) -> None:
 
         await api.post("/api/v2/webhooks/endpoints/default/disable")
         found = await overview(
-            api, lambda one: any(text.startswith("Endpoint ERP (default) is switched") for text in texts(one))
+            api, lambda one: any(text.startswith("Endpoint “ERP” is switched") for text in texts(one))
         )
-        off = next(one for one in found["problems"] if one["text"].startswith("Endpoint ERP (default) is sw"))
+        off = next(one for one in found["problems"] if one["text"].startswith("Endpoint “ERP” is switched"))
         assert off["severity"] == "warning"
-        assert off["text"] == "Endpoint ERP (default) is switched off: by hand (the API); 4 events wait"
+        assert off["text"] == "Endpoint “ERP” is switched off: by hand (the API); 4 events wait"
         assert found["endpoint_states"]["off"] == 1
         assert found["backlog"] >= 4
         assert found["dead"] >= 1
