@@ -26,6 +26,7 @@ import uvloop
 from bridge.mqtt.encoder import encode_connect, encode_publish, encode_subscribe
 from bridge.mqtt.packets import Connect, Subscribe, Subscription
 
+PINGRESP = b"\xd0\x00"
 PAYLOAD = b"x"
 
 
@@ -86,7 +87,14 @@ class Subscriber(Client):
         self._rest = b""
         self._asked = False
         self._subscribed = False
+        self._pinged: asyncio.Future[None] | None = None
         self.got = 0
+
+    def ping(self) -> asyncio.Future[None]:
+        """Done when all has come that the broker had for it."""
+        self._pinged = self.run.loop.create_future()
+        self.transport.write(b"\xc0\x00")
+        return self._pinged
 
     def data_received(self, data: bytes) -> None:
         if not self._subscribed:
@@ -102,6 +110,8 @@ class Subscriber(Client):
             ids = [data[at : at + 2] for at in range(run.id_at, used, length)]
             self.transport.write(b"\x40\x02" + b"\x40\x02".join(ids) if ids else b"")
         self._rest = data[used:]
+        if self._pinged is not None and self._rest == PINGRESP and not self._pinged.done():
+            self._pinged.set_result(None)
         if data[:used:length].count(run.head) != number:
             run.fail(f"{self.client_id}: another packet, or DUP, where a message was expected")
         self.got += number
@@ -279,6 +289,8 @@ class Run:
         for publisher in pubs:
             publisher.pump()
         await self._finish()
+        if self.live:
+            await asyncio.wait([sub.ping() for sub in self.subscribers], timeout=self.stall)
         self.over = True
         if any(sub.got != self.count for sub in self.subscribers):
             raise Failed(f"{self.count} messages were sent, subscribers got {[s.got for s in subs][:20]}")

@@ -13,7 +13,7 @@ import pytest
 
 from bridge.mqtt.decoder import Decoder
 from bridge.mqtt.encoder import encode
-from bridge.mqtt.packets import Connack, Connect, Puback, Publish, Suback, Subscribe
+from bridge.mqtt.packets import Connack, Connect, Pingreq, Pingresp, Puback, Publish, Suback, Subscribe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,6 +44,8 @@ class Fake:
                 elif isinstance(packet, Subscribe):
                     self.subscribers.append(writer)
                     writer.write(encode(Suback(packet.packet_id, [1]), 4))
+                elif isinstance(packet, Pingreq):
+                    writer.write(encode(Pingresp(), 4))
                 elif isinstance(packet, Publish):
                     self.messages += 1
                     self.early += self.connected < self.expected
